@@ -1,0 +1,116 @@
+"""Where weights are: an embedded name, a folder or file on disk, or a Hugging Face id (local cache first)."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+EMBEDDED = Path(__file__).parent.parent / "weights"
+OFFICIAL = (
+    "facebook/encodec_24khz",
+    "facebook/encodec_32khz",
+    "charactr/vocos-mel-24khz",
+    "charactr/vocos-encodec-24khz",
+    "facebook/musicgen-small",
+    "facebook/musicgen-medium",
+    "facebook/musicgen-large",
+    "facebook/musicgen-melody",
+    "SWivid/F5-TTS",
+    "THUDM/CogVideoX-2b",
+    "THUDM/CogVideoX-5b",
+)
+_WANTED = ["*.json", "*.safetensors", "*.bin", "*.th", "*.pt", "*.txt", "*.model", "*.yaml"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder or a single file that holds weights, under the name the user gave."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.is_dir()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json` (or a pipeline's `model_index.json`) of the folder; empty where there is none."""
+        for name in ("config.json", "model_index.json"):
+            if self.is_folder and (self.path / name).is_file():
+                return read_json(self.path / name)
+        return {}
+
+    def has(self, *names: str) -> bool:
+        """Whether every one of these files or folders is there (glob patterns allowed)."""
+        return self.is_folder and all(any(self.path.glob(name)) for name in names)
+
+    def part(self, name: str) -> "Source":
+        """A subfolder or file of this source.
+
+        Raises:
+            FileNotFoundError: it is not there; the message lists what is.
+        """
+        path = self.path / name
+        if not path.exists():
+            there = ", ".join(sorted(p.name for p in self.path.iterdir())) or "nothing"
+            raise FileNotFoundError(f"{self.name}: {name} is missing; the folder holds {there}")
+        return Source(f"{self.name}/{name}", path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+
+
+def embedded_names() -> list[str]:
+    """Names of the weights that come along, `nexus/encodec-tiny` …"""
+    return sorted(f"nexus/{folder.name}" for folder in EMBEDDED.iterdir() if (folder / "config.json").is_file())
+
+
+def find(name: str | Path) -> Source:
+    """Finds weights by embedded name, path or Hugging Face id.
+
+    Raises:
+        ValueError: nothing goes by that name; the nearest names are offered.
+        FileNotFoundError: a path that does not exist, or a hub id that is neither cached nor reachable.
+    """
+    text = str(name)
+    if text in embedded_names():
+        return Source(text, EMBEDDED / text.removeprefix("nexus/"))
+    if Path(text).expanduser().exists():
+        return Source(text, Path(text).expanduser())
+    if text.startswith(("/", "./", "../", "~")) or Path(text).suffix in {".safetensors", ".pt", ".pth", ".bin", ".th"}:
+        raise FileNotFoundError(f"{text}: no such file or folder")
+    if text.count("/") != 1 or text.startswith("nexus/"):
+        raise ValueError(f"unknown model {text!r}; {_nearest(text)}")
+    return Source(text, _from_hub(text))
+
+
+def _nearest(text: str) -> str:
+    names = [*embedded_names(), *OFFICIAL]
+    close = difflib.get_close_matches(text, names, n=3, cutoff=0.4)
+    close = close or difflib.get_close_matches(f"nexus/{text.split('/')[-1]}", names, n=3, cutoff=0.4)
+    return f"nearest: {', '.join(close)}" if close else f"there are {', '.join(names)}, or a folder or file on disk"
+
+
+def _from_hub(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=_WANTED, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=_WANTED))
+    except RepositoryNotFoundError:
+        raise ValueError(f"unknown model {repo_id!r} on the hub; {_nearest(repo_id)}") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{repo_id} is not in the local cache and the hub can't be reached ({type(error).__name__}); {_nearest(repo_id)}"
+        ) from None

@@ -1,0 +1,120 @@
+"""Reading tensors safely, renaming them by a table, and loading them with every one accounted for."""
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nexus.hub.source import Source, read_json
+
+State = dict[str, Tensor]
+Rules = Iterable[tuple[str, str]]
+
+_FOLDER_FILES = (
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+)
+_WRAPPERS = ("state_dict", "best_state", "ema_model_state_dict", "model_state_dict", "model", "generator")
+
+
+def read_tensors(source: Source | Path) -> State:
+    """All tensors of a file, or of a folder's weights (safetensors first, sharded or not).
+
+    Raises:
+        ValueError: a damaged file, or a pickle that holds more than tensors (it is never executed).
+        FileNotFoundError: a folder without weights, or a shard that its index names but that is not there.
+    """
+    path = source.path if isinstance(source, Source) else source
+    if path.is_file():
+        return _read_file(path)
+    for index in sorted(path.glob("*.index.json")):
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+        missing = [shard for shard in shards if not (path / shard).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{path}: {index.name} names {missing[0]}, which is not there")
+        return {name: tensor for shard in shards for name, tensor in _read_file(path / shard).items()}
+    for name in _FOLDER_FILES:
+        if (path / name).is_file():
+            return _read_file(path / name)
+    raise FileNotFoundError(f"{path}: no weights; expected one of {', '.join(_FOLDER_FILES)}")
+
+
+def _read_file(path: Path) -> State:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: refused, the pickle holds more than tensors and could execute code "
+            f"({str(error).splitlines()[0][:120]}); convert it to safetensors where you trust it"
+        ) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: damaged or not a torch file ({str(error).splitlines()[0]})") from None
+    return _unwrap(content, path)
+
+
+def _unwrap(content: object, path: Path) -> State:
+    while isinstance(content, Mapping):
+        inner = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        content = content[inner]
+    raise ValueError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
+    """Applies every (regular expression, replacement) in order to every name.
+
+    Raises:
+        ValueError: two tensors would end under one name.
+    """
+    rules = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    renamed: State = {}
+    for old, tensor in state.items():
+        new = old
+        for pattern, replacement in rules:
+            new = pattern.sub(replacement, new)
+        if new in renamed:
+            raise ValueError(f"renaming maps two tensors to {new!r}, the second is {old!r}")
+        renamed[new] = tensor
+    return renamed
+
+
+def drop(state: Mapping[str, Tensor], *patterns: str) -> State:
+    """Without the tensors whose names match one of the regular expressions (each a known leftover of training)."""
+    return {name: tensor for name, tensor in state.items() if not any(re.search(p, name) for p in patterns)}
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Copies `state` into `module`; every tensor on both sides must find its partner of the same shape.
+
+    Raises:
+        ValueError: names the first missing, unexpected or misshapen tensors and says how many there are.
+    """
+    expected = module.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    misshapen = [
+        f"{name} is {list(state[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    problems = [
+        f"{len(names)} {label}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+        for label, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{where}: the tensors do not fit {type(module).__name__}: {'; '.join(problems)}")
+    module.load_state_dict(state)

