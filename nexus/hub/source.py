@@ -112,5 +112,6 @@ def _from_hub(repo_id: str) -> Path:
         raise ValueError(f"unknown model {repo_id!r} on the hub; {_nearest(repo_id)}") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
-            f"{repo_id} is not in the local cache and the hub can't be reached ({type(error).__name__}); {_nearest(repo_id)}"
+            f"{repo_id} is not in the local cache and the hub can't be reached ({type(error).__name__}); "
+            f"{_nearest(repo_id)}"
         ) from None

@@ -68,7 +68,7 @@ def minilm() -> TextEncoder:
 def from_folder(
     folder: str | Path, *, tokenizer: str | Path | None = None, max_tokens: int = 512, pad_to: int | None = None
 ) -> TextEncoder:
-    """A text encoder (T5, CLIP, BERT …) from a folder with `config.json`; its tokenizer from there or from `tokenizer`."""
+    """A text encoder (T5, CLIP, BERT …) from a folder; its tokenizer comes from `tokenizer`, or from there too."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)

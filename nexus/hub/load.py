@@ -1,0 +1,110 @@
+"""`nexus.load`: weights in any layout we know, to a model ready to generate."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from nexus.hub import cogvideox, encodec, f5tts, musicgen, native, vocos
+from nexus.hub.source import Source, find
+
+# Asked in this order; the first that recognises a source loads it.
+FAMILIES: tuple[ModuleType, ...] = (native, musicgen, cogvideox, f5tts, vocos, encodec)
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Licences of official weights, which their folders do not state; anything else is "unknown".
+_LICENCES = {
+    "facebook/encodec_24khz": "MIT",
+    "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "charactr/vocos-mel-24khz": "MIT",
+    "charactr/vocos-encodec-24khz": "MIT",
+    "facebook/musicgen-small": "CC-BY-NC-4.0",
+    "facebook/musicgen-medium": "CC-BY-NC-4.0",
+    "facebook/musicgen-large": "CC-BY-NC-4.0",
+    "facebook/musicgen-melody": "CC-BY-NC-4.0",
+    "SWivid/F5-TTS": "CC-BY-NC-4.0",
+    "THUDM/CogVideoX-2b": "Apache-2.0",
+    "THUDM/CogVideoX-5b": "CogVideoX licence",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Where a model's weights came from; every output carries it."""
+
+    name: str
+    kind: str
+    weights_hash: str  # SHA-256 over the weight files, first 16 hex digits
+    licence: str
+
+
+def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto") -> Any:
+    """Loads a model from an embedded name, a folder, a file or a Hugging Face id.
+
+    Args:
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32", "bf16" or "fp16".
+
+    Returns:
+        The model in eval mode with `.info`, a `ModelInfo`.
+
+    Raises:
+        ValueError: an unknown name (the nearest are offered), an unknown layout, tensors that do not fit, a pickle
+            that wants to execute code.
+        FileNotFoundError: a path that does not exist, or a hub id that can't be had.
+    """
+    place = _device(device)
+    if dtype != "auto" and dtype not in _DTYPES:
+        raise ValueError(f"dtype must be auto, {', '.join(_DTYPES)}, got {dtype!r}")
+    source = find(name_or_path)
+    model = _load(source).eval().requires_grad_(False)
+    precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
+    model.to(device=place, dtype=precision)
+    model.info = describe(source, kind=type(model).__name__)
+    return model
+
+
+def _load(source: Source) -> nn.Module:
+    for family in FAMILIES:
+        if family.recognise(source):
+            return family.load(source)
+    held = ", ".join(sorted(p.name for p in source.path.iterdir())[:8]) if source.is_folder else "one file"
+    families = ", ".join(family.__name__.rsplit(".", 1)[-1] for family in FAMILIES)
+    raise ValueError(f"{source.name}: no known layout (it holds {held or 'nothing'}); known are {families}")
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device!r} is not here: {torch.cuda.device_count()} CUDA devices found; use cpu")
+    return place
+
+
+def describe(source: Source, kind: str) -> ModelInfo:
+    """Name, kind, hash and licence of a source, without loading it."""
+    licence = source.config.get("licence") or _LICENCES.get(source.name, "unknown")
+    return ModelInfo(source.name, kind, weights_hash(source), licence)
+
+
+def weights_hash(source: Source) -> str:
+    """SHA-256 over the bytes of a source's weight files, in order of their names; 16 hex digits."""
+    suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
+    files = [source.path]
+    if source.is_folder:
+        files = sorted(path for path in source.path.rglob("*") if path.suffix in suffixes)
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

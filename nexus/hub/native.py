@@ -1,0 +1,58 @@
+"""Our own weights folders: `kind` names the model, `parts` the codec, vocoder and text encoder that complete it."""
+
+import importlib
+from typing import Any
+
+from torch import nn
+
+from nexus.hub.source import Source, find
+from nexus.hub.tensors import load_strict, read_tensors
+from nexus.nn.checkpoint import config_from_dict
+
+# kind: (module, config class, model class); imported on use, so that one kind does not load them all.
+KINDS = {
+    "encodec": ("nexus.codecs.encodec", "EncodecConfig", "Encodec"),
+    "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
+    "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
+    "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
+    "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
+    "cogvideox": ("nexus.models.video.cogvideox", "CogVideoXConfig", "CogVideoX"),
+}
+
+
+def recognise(source: Source) -> bool:
+    return "kind" in source.config
+
+
+def load(source: Source) -> nn.Module:
+    """Builds the model of a folder, loads its tensors strictly and attaches its parts."""
+    description = source.config
+    unknown = sorted(set(description) - {"kind", "config", "parts", "licence"})
+    if unknown:
+        raise ValueError(
+            f"{source.name}/config.json: unknown key {unknown[0]!r}; allowed are kind, config, parts, licence"
+        )
+    kind = description["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"{source.name}/config.json: unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    module_name, config_name, model_name = KINDS[kind]
+    module = importlib.import_module(module_name)
+    config = config_from_dict(getattr(module, config_name), description["config"], f"{source.name}/config.json")
+    model = getattr(module, model_name)(config)
+    load_strict(model, read_tensors(source), source.name)
+    for role, part in description.get("parts", {}).items():
+        setattr(model, role, _part(role, part, source))
+    return model
+
+
+def _part(role: str, part: str, source: Source) -> Any:
+    if role == "text_encoder" and part == "minilm":
+        from nexus.text.encoders import minilm
+
+        return minilm()
+    if role == "front_end" and part == "misaki":
+        from nexus.text.phonemes import Phonemizer
+
+        return Phonemizer()
+    inner = source.part(part) if (source.path / part).is_dir() else find(part)
+    return load(inner)
