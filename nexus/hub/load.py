@@ -11,6 +11,7 @@ from torch import nn
 
 from nexus.hub import cogvideox, encodec, f5tts, musicgen, native, vocos
 from nexus.hub.source import Source, find
+from nexus.text.encoders import TextEncoder
 
 # Asked in this order; the first that recognises a source loads it.
 FAMILIES: tuple[ModuleType, ...] = (native, musicgen, cogvideox, f5tts, vocos, encodec)
@@ -65,6 +66,8 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     model = _load(source).eval().requires_grad_(False)
     precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
     model.to(device=place, dtype=precision)
+    if isinstance(getattr(model, "text_encoder", None), TextEncoder):
+        model.text_encoder.to(device=place)
     model.info = describe(source, kind=type(model).__name__)
     return model
 
@@ -97,12 +100,15 @@ def describe(source: Source, kind: str) -> ModelInfo:
 
 
 def weights_hash(source: Source) -> str:
-    """SHA-256 over the bytes of a source's weight files, in order of their names; 16 hex digits."""
+    """SHA-256 over the hashes of a source's parts and its weight files, in order of their names; 16 hex digits."""
     suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
     files = [source.path]
     if source.is_folder:
         files = sorted(path for path in source.path.rglob("*") if path.suffix in suffixes)
     digest = hashlib.sha256()
+    for part in source.config.get("parts", {}).values():
+        if "/" in part:
+            digest.update(weights_hash(find(part)).encode())
     for path in files:
         with path.open("rb") as file:
             while block := file.read(1 << 20):

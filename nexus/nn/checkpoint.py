@@ -54,12 +54,17 @@ def save_folder(
 ) -> None:
     """Writes `module` as our own weights folder; floating tensors are stored in `dtype` where given.
 
+    `parts` names, by attribute, the other models that complete this one (`{"codec": "nexus/encodec-tiny"}`); their
+    tensors stay in their own folders.
+
     Each file is written beside its place and renamed, so that an interruption leaves the old pair or the new one.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _storable(tensor, dtype) for name, tensor in module.state_dict().items()}
-    description = {"kind": kind, "config": dataclasses.asdict(config), "parts": dict(parts or {}), "licence": licence}
+    parts = dict(parts or {})
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.split(".")[0] not in parts}
+    state = {name: _storable(tensor, dtype) for name, tensor in own.items()}
+    description = {"kind": kind, "config": dataclasses.asdict(config), "parts": parts, "licence": licence}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as draft:
         save_file(state, Path(draft) / "model.safetensors")
         (Path(draft) / "config.json").write_text(json.dumps(description, indent=2) + "\n")

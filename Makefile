@@ -1,0 +1,46 @@
+# Every target makes the virtual environment first if there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+# On a machine that brings its own torch (a CUDA build, say) that one is kept.
+SYSTEM_TORCH := $(shell $(PYTHON) -c "import torch" 2>/dev/null && echo yes)
+
+.PHONY: film test test-slow lint types docs bench clean
+
+film: .venv/.core
+	$(BIN)/nexus film examples/lighthouse.yaml -o film.mp4
+
+test: .venv/.test
+	$(BIN)/pytest
+
+test-slow: .venv/.test
+	$(BIN)/pytest -m slow
+
+lint: .venv/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: .venv/.test
+	$(BIN)/pyright
+
+docs: .venv/.test
+	$(BIN)/python -m docs.check
+
+bench: .venv/.test
+	for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+clean:
+	rm -rf .venv runs dist film.mp4 film.json film.srt film.vtt .pytest_cache .ruff_cache
+
+.venv/constraints.txt: constraints.txt
+	$(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) .venv
+	grep -v $(if $(SYSTEM_TORCH),'^torch==','^$$') constraints.txt > $@
+
+.venv/.core: .venv/constraints.txt pyproject.toml
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable .
+	touch $@
+
+.venv/.test: .venv/.core requirements-parity.txt
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable ".[test]"
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-parity.txt
+	touch $@ .venv/.core

@@ -1,0 +1,74 @@
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from nexus.hub.source import Source
+from nexus.hub.tensors import drop, load_strict, read_tensors, rename
+
+
+def test_reads_shards_and_names_a_missing_one(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "model-1.safetensors")
+    save_file({"b": torch.zeros(3)}, tmp_path / "model-2.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    state = read_tensors(Source("x", tmp_path))
+    assert sorted(state) == ["a", "b"] and state["a"].sum() == 2
+    (tmp_path / "model-2.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model-2\.safetensors"):
+        read_tensors(tmp_path)
+
+
+def test_unwraps_training_checkpoints(tmp_path):
+    torch.save({"best_state": {"model": {"w": torch.ones(1)}}, "step": 3}, tmp_path / "x.pt")
+    assert list(read_tensors(tmp_path / "x.pt")) == ["w"]
+
+
+class Exploit:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_refuses_a_pickle_that_wants_to_execute_code(tmp_path, capsys):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"w": torch.ones(1), "evil": Exploit()}, path)
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin: refused.*could execute code"):
+        read_tensors(tmp_path)
+    path.write_bytes(pickle.dumps(Exploit()))
+    with pytest.raises(ValueError, match=r"refused|damaged"):
+        read_tensors(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not tensors at all")
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        read_tensors(tmp_path)
+
+
+def test_an_empty_folder_says_what_is_expected(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        read_tensors(tmp_path)
+
+
+def test_rename_refuses_collisions():
+    state = {"a.x": torch.ones(1), "b.x": torch.ones(1)}
+    assert sorted(rename(state, [(r"^a\.", "c.")])) == ["b.x", "c.x"]
+    with pytest.raises(ValueError, match=r"'x'"):
+        rename(state, [(r"^[ab]\.", "")])
+    assert list(drop(state, r"^a\.")) == ["b.x"]
+
+
+def test_load_strict_names_what_does_not_fit():
+    module = nn.Linear(2, 3)
+    good = {"weight": torch.full((3, 2), 2.0), "bias": torch.ones(3)}
+    load_strict(module, good, "here")
+    assert module.weight.eq(2).all()
+    with pytest.raises(ValueError, match=r"here: .*1 missing: bias; 1 unexpected: extra"):
+        load_strict(module, {"weight": good["weight"], "extra": torch.ones(1)}, "here")
+    with pytest.raises(ValueError, match=r"weight is \[2, 2\], expected \[3, 2\]"):
+        load_strict(module, {**good, "weight": torch.ones(2, 2)}, "here")
