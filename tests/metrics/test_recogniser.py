@@ -1,4 +1,5 @@
 import pytest
+
 from nexus.metrics.recogniser import error_rates, normalise
 
 
