@@ -1,4 +1,4 @@
-"""Rotary position embedding (RoFormer, arXiv:2104.09864) on interleaved pairs (x0, x1), (x2, x3) …, over one or three axes.
+"""Rotary position embedding (RoFormer, arXiv:2104.09864) on interleaved pairs (x0, x1), (x2, x3) …, on 1 or 3 axes.
 
 Axes: T positions (or F x H x W of them, width fastest), E head width. Angles are computed in float32 at least.
 """
@@ -27,7 +27,7 @@ def rope_frequencies(dim: int, positions: Tensor, theta: float = 10000.0) -> Rot
 def rope_frequencies_3d(
     dim: int, frames: Tensor, rows: Tensor, columns: Tensor, theta: float = 10000.0
 ) -> tuple[Float[Tensor, "FHW half"], Float[Tensor, "FHW half"]]:
-    """Cosines and sines over a grid: `dim / 4` channels turn with time, `3 dim / 8` with rows, `3 dim / 8` with columns.
+    """Cosines and sines on a grid: `dim / 4` channels turn with time, `3 dim / 8` with rows, `3 dim / 8` with columns.
 
     That split is CogVideoX's (arXiv:2408.06072); the arguments are the positions along each axis.
 

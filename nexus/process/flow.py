@@ -6,6 +6,7 @@ every step, so that progress, preview and cancelling belong to whoever consumes 
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
@@ -17,8 +18,8 @@ Field = Callable[[Tensor, Tensor], Tensor]
 
 
 def interpolate(
-    noise: Float[Tensor, "B *axes"], data: Float[Tensor, "B *axes"], t: Float[Tensor, " B"]
-) -> Float[Tensor, "B *axes"]:
+    noise: Float[Tensor, " B *axes"], data: Float[Tensor, " B *axes"], t: Float[Tensor, " B"]
+) -> Float[Tensor, " B *axes"]:
     """The point at time t on the straight path from noise to data."""
     t = t.reshape(-1, *[1] * (data.ndim - 1))
     return (1 - t) * noise + t * data
@@ -26,10 +27,10 @@ def interpolate(
 
 def flow_loss(
     field: Field,
-    data: Float[Tensor, "B *axes"],
-    noise: Float[Tensor, "B *axes"],
+    data: Float[Tensor, " B *axes"],
+    noise: Float[Tensor, " B *axes"],
     t: Float[Tensor, " B"],
-    where: Bool[Tensor, "B ..."] | None = None,
+    where: Bool[Tensor, " B ..."] | None = None,
 ) -> Float[Tensor, " B"]:
     """Mean squared error of the velocity for each item, over the elements where `where` (broadcast to data) is True."""
     error = (field(interpolate(noise, data, t), t).float() - (data - noise).float()).square()
@@ -58,7 +59,7 @@ def sway(times: Float[Tensor, " N"], coefficient: float = -1.0) -> Float[Tensor,
     return times + coefficient * (torch.cos(math.pi / 2 * times) - 1 + times)
 
 
-def euler(field: Field, noise: Float[Tensor, "B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
+def euler(field: Field, noise: Float[Tensor, " B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
     """First order: one field evaluation a step."""
     x = noise
     for t, step, batch_t in _steps(times, noise):
@@ -66,7 +67,7 @@ def euler(field: Field, noise: Float[Tensor, "B *axes"], times: Float[Tensor, " 
         yield x
 
 
-def midpoint(field: Field, noise: Float[Tensor, "B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
+def midpoint(field: Field, noise: Float[Tensor, " B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
     """Second order: the velocity at the middle of each step, two evaluations."""
     x = noise
     for t, step, batch_t in _steps(times, noise):
@@ -75,7 +76,7 @@ def midpoint(field: Field, noise: Float[Tensor, "B *axes"], times: Float[Tensor,
         yield x
 
 
-def heun(field: Field, noise: Float[Tensor, "B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
+def heun(field: Field, noise: Float[Tensor, " B *axes"], times: Float[Tensor, " N"]) -> Iterator[Tensor]:
     """Second order: the mean of the velocities at both ends of each step, two evaluations."""
     x = noise
     for t, step, batch_t in _steps(times, noise):
@@ -97,9 +98,7 @@ def last(states: Iterable[Tensor]) -> Tensor:
     Raises:
         ValueError: the sampler made no step (fewer than two times).
     """
-    state = None
-    for state in states:
-        pass
-    if state is None:
+    final = deque(states, maxlen=1)
+    if not final:
         raise ValueError("the sampler made no step; give at least two times")
-    return state
+    return final[0]
