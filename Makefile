@@ -23,14 +23,14 @@ lint: .venv/.test
 types: .venv/.test
 	$(BIN)/pyright
 
-docs: .venv/.test
-	$(BIN)/python -m docs.check
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.test
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf .venv runs dist film.mp4 film.json film.srt film.vtt .pytest_cache .ruff_cache
+	rm -rf .venv runs dist site film.mp4 film.json film.srt film.vtt .pytest_cache .ruff_cache
 
 .venv/constraints.txt: constraints.txt
 	$(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) .venv
@@ -44,3 +44,7 @@ clean:
 	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable ".[test]"
 	$(BIN)/pip install --quiet --no-deps --requirement requirements-parity.txt
 	touch $@ .venv/.core
+
+.venv/.docs: .venv/.core
+	$(BIN)/pip install --quiet --constraint .venv/constraints.txt --editable ".[docs]"
+	touch $@
