@@ -43,7 +43,7 @@ class LoopConfig:
 
     steps: int = 1000
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is the slower one on CPUs without avx512_bf16 or amx
     accumulate: int = 1
     ema_decay: float = 0.999  # 0 turns averaging off
     log_every: int = 10
