@@ -54,7 +54,7 @@ class Image:
                 upright = PIL.ImageOps.exif_transpose(picture)
                 alpha = upright.has_transparency_data
                 return cls(np.asarray(upright.convert("RGBA" if alpha else "RGB")))
-        except (OSError, SyntaxError, ValueError, Warning, PIL.Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow meets damage with errors of many kinds
             raise ValueError(f"{path} is damaged: {error}") from error
 
     @classmethod
