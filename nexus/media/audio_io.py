@@ -11,6 +11,9 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -54,6 +57,7 @@ def encode(samples: Float[ndarray, "C L"], rate: int, suffix: str, bitrate: int 
         options = {"movie_timescale": str(rate)} if suffix == ".m4a" else {}  # so that the edit list is exact
         with av.open(buffer, "w", format=container, options=options) as out:
             stream = out.add_stream(codec, rate=rate, layout=LAYOUTS[len(samples)])
+            assert isinstance(stream, AudioStream)
             stream.bit_rate = bitrate or 96_000 * len(samples)
             out.start_encoding()
             if samples.shape[1]:
@@ -79,7 +83,7 @@ def decode(path: PathLike) -> tuple[Float[ndarray, "C L"], int]:
     path, container = Path(path), recognise(path, READABLE)
     try:
         samples, rate = _DECODERS.get(container, _decode_ffmpeg)(path)
-    except (av.FFmpegError, soundfile.LibsndfileError, CutShort) as error:
+    except (FFmpegError, soundfile.LibsndfileError, CutShort) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not np.isfinite(samples).all():
         raise ValueError(f"{path} is damaged: it holds samples that are not finite numbers")
@@ -90,7 +94,7 @@ class CutShort(Exception):
     """A file that ends before it says it does."""
 
 
-def decode_stream(source: av.container.InputContainer) -> tuple[Float[ndarray, "C L"], int]:
+def decode_stream(source: InputContainer) -> tuple[Float[ndarray, "C L"], int]:
     """The first sound track of an open file, of the length the file declares where it does so exactly.
 
     Raises:
@@ -118,7 +122,7 @@ def decode_stream(source: av.container.InputContainer) -> tuple[Float[ndarray, "
     return samples, rate
 
 
-def _length_is_declared(source: av.container.InputContainer) -> bool:
+def _length_is_declared(source: InputContainer) -> bool:
     """False where FFmpeg guesses the length from the bit rate: an MP3 without a Xing or Info header."""
     if source.format.name != "mp3":
         return True

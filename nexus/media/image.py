@@ -84,9 +84,11 @@ class Image:
         if not self.pixels.size:
             raise ValueError("an image without pixels cannot be saved")
         picture = (self.over_white() if suffix in (".jpg", ".jpeg") else self)._picture()
-        options = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
         with atomic(path) as temporary:
-            picture.save(temporary, **options)
+            if suffix in (".jpg", ".jpeg"):
+                picture.save(temporary, quality=95, subsampling=0)
+            else:
+                picture.save(temporary)
 
     def over_white(self) -> "Image":
         """Without transparency, on a white ground."""

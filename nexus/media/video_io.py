@@ -7,9 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -104,7 +108,7 @@ def _muxer(suffix: str, fps: Fraction, audio: Audio | None) -> dict[str, str]:
     return {"video_track_timescale": str(ticks), "movie_timescale": str(rate), "movflags": "+faststart"}
 
 
-def _video_stream(out: av.container.OutputContainer, suffix: str, fps: Fraction, size: tuple[int, int], crf: int):
+def _video_stream(out: OutputContainer, suffix: str, fps: Fraction, size: tuple[int, int], crf: int):
     codec, options = (
         ("libx264", {"crf": str(crf)}) if suffix == ".mp4" else ("libvpx-vp9", {"crf": str(crf + 10), "b": "0"})
     )
@@ -115,7 +119,7 @@ def _video_stream(out: av.container.OutputContainer, suffix: str, fps: Fraction,
     context = stream.codec_context
     context.time_base = 1 / fps
     context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = av.video.reformatter.ColorRange.MPEG
+    context.color_range = ColorRange.MPEG
     return stream
 
 
@@ -123,18 +127,17 @@ def _picture(pixels: ndarray, size: tuple[int, int]) -> av.VideoFrame:
     if pixels.shape != (*size, 3) or pixels.dtype != np.uint8:
         raise ValueError(f"frames must be uint8 [{size[0]}, {size[1]}, 3], got {pixels.dtype} {list(pixels.shape)}")
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    colours = av.video.reformatter
     frame = rgb.reformat(
         format="yuv420p",
-        dst_colorspace=colours.Colorspace.ITU709,
-        src_color_range=colours.ColorRange.JPEG,
-        dst_color_range=colours.ColorRange.MPEG,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
     )
     frame.colorspace = frame.color_primaries = frame.color_trc = BT709
     return frame
 
 
-def _mux(out: av.container.OutputContainer, packets: Sequence[av.Packet]) -> None:
+def _mux(out: OutputContainer, packets: Sequence[av.Packet]) -> None:
     for packet in packets:
         packet.duration = packet.duration or 1  # without it the last frame would have no length
         out.mux(packet)
@@ -143,7 +146,7 @@ def _mux(out: av.container.OutputContainer, packets: Sequence[av.Packet]) -> Non
 class _SoundTrack:
     """Sound written next to the pictures it belongs to, so that neither waits long for the other."""
 
-    def __init__(self, out: av.container.OutputContainer, suffix: str, audio: Audio, fps: Fraction):
+    def __init__(self, out: OutputContainer, suffix: str, audio: Audio, fps: Fraction):
         layouts = {1: "mono", 2: "stereo", 6: "5.1"}
         layout = layouts.get(audio.channels)
         if layout is None:
@@ -166,7 +169,7 @@ class _SoundTrack:
             self.written = stop
 
 
-def _subtitle_stream(out: av.container.OutputContainer):
+def _subtitle_stream(out: OutputContainer):
     stream = out.add_stream("mov_text")
     stream.codec_context.subtitle_header = _ASS_HEADER
     stream.codec_context.time_base = Fraction(1, 1000)
@@ -184,7 +187,7 @@ def _subtitle(stream, cue: Cue) -> av.Packet:
     return packet
 
 
-def _chapter(index: int, cue: Cue) -> dict:
+def _chapter(index: int, cue: Cue) -> Any:
     clock = Fraction(1, 1000)
     start, end = round(cue.start * 1000), round(cue.stop * 1000)
     return {"id": index, "start": start, "end": end, "time_base": clock, "metadata": {"title": cue.text}}
@@ -206,12 +209,12 @@ def read_video(path: PathLike) -> tuple[UInt8[ndarray, "F H W 3"], Fraction, Aud
             frames, fps, start = _read_pictures(source)
         with av.open(str(path)) as source:
             audio = _read_sound(source, start) if source.streams.audio else None
-    except (av.FFmpegError, CutShort) as error:
+    except (FFmpegError, CutShort) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     return frames, fps, audio
 
 
-def _read_pictures(source: av.container.InputContainer) -> tuple[ndarray, Fraction, Fraction]:
+def _read_pictures(source: InputContainer) -> tuple[ndarray, Fraction, Fraction]:
     if not source.streams.video:
         raise CutShort("it has no pictures")
     stream = source.streams.video[0]
@@ -222,7 +225,10 @@ def _read_pictures(source: av.container.InputContainer) -> tuple[ndarray, Fracti
         if frame.is_corrupt:
             raise CutShort(f"frame {len(times)} cannot be decoded")
         pictures.append(frame.to_ndarray(format="rgb24"))
-        times.append(frame.pts * frame.time_base if frame.pts is not None else len(times) / fps)
+        if frame.pts is None or frame.time_base is None:
+            times.append(len(times) / fps)
+        else:
+            times.append(frame.pts * frame.time_base)
     if not pictures:
         raise CutShort("it has no pictures")
     if stream.frames and len(pictures) < stream.frames:
@@ -252,7 +258,7 @@ def _held(slots: dict[int, ndarray], count: int) -> Iterator[ndarray]:
         yield picture
 
 
-def _read_sound(source: av.container.InputContainer, start: Fraction) -> Audio:
+def _read_sound(source: InputContainer, start: Fraction) -> Audio:
     stream = source.streams.audio[0]
     begin = (stream.start_time or 0) * stream.time_base if stream.time_base else Fraction(0)
     audio = Audio(*decode_stream(source))
