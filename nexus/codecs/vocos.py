@@ -1,0 +1,256 @@
+"""Vocos (arXiv:2306.00814): a vocoder that stays at frame rate and leaves the waveform to one inverse STFT.
+
+ConvNeXt blocks over mel frames (or over EnCodec's codes) give the log-magnitude and phase of every frame.
+Official weights: `charactr/vocos-mel-24khz`, `charactr/vocos-encodec-24khz`, MIT.
+Axes: B batch, C feature channels (M mel bins), T frames, D width, K codebooks, L waveform samples.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nexus.media.features import MelConfig, log_mel
+from nexus.nn.checkpoint import save_folder
+from nexus.nn.conv import Conv1d
+from nexus.nn.spectrum import InverseSTFT
+from nexus.process.spectral import mel_distance
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesConfig:
+    """Input from the codes of EnCodec instead of mel frames; norms depend on the bandwidth."""
+
+    n_codebooks: int = 16
+    codebook_size: int = 1024
+    bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)  # kbps, by bandwidth id
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocosConfig:
+    sample_rate: int = 24000
+    n_fft: int = 1024
+    hop_length: int = 256
+    n_features: int = 100  # mel bins, or width of the codebooks
+    padding: Literal["center", "same"] = "center"
+    dim: int = 512
+    hidden_dim: int = 1536
+    n_layers: int = 8
+    codes: CodesConfig | None = None
+
+    def __post_init__(self):
+        if self.n_fft % 2 or self.hop_length > self.n_fft // 2:
+            raise ValueError(f"n_fft must be even and at least twice hop_length, got {self.n_fft} and {self.hop_length}")
+        if self.padding not in ("center", "same"):
+            raise ValueError(f"padding must be 'center' or 'same', got {self.padding!r}")
+
+    @staticmethod
+    def mel_24khz() -> "VocosConfig":
+        return VocosConfig()
+
+    @staticmethod
+    def encodec_24khz() -> "VocosConfig":
+        return VocosConfig(
+            n_fft=1280, hop_length=320, n_features=128, padding="same", dim=384, hidden_dim=1152, codes=CodesConfig()
+        )
+
+    @property
+    def mel(self) -> MelConfig:
+        """The features that a mel vocoder takes."""
+        return MelConfig(
+            sample_rate=self.sample_rate,
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            win_length=self.n_fft,
+            n_mels=self.n_features,
+            padding=self.padding,
+        )
+
+
+class Norm(nn.Module):
+    """Layer norm, with scale and shift looked up by bandwidth id where there are several."""
+
+    def __init__(self, dim: int, n_conditions: int | None):
+        super().__init__()
+        rows = (n_conditions,) if n_conditions else ()
+        self.weight = nn.Parameter(torch.ones(*rows, dim))
+        self.bias = nn.Parameter(torch.zeros(*rows, dim))
+
+    def forward(self, x: Float[Tensor, "B T D"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B T D"]:
+        if condition is None:
+            return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, eps=1e-6)
+        scale, shift = self.weight[condition, None], self.bias[condition, None]  # [B, 1, D]
+        return F.layer_norm(x, x.shape[-1:], eps=1e-6) * scale + shift
+
+
+class Block(nn.Module):
+    """ConvNeXt block (arXiv:2201.03545) over time."""
+
+    def __init__(self, config: VocosConfig):
+        super().__init__()
+        n_conditions = len(config.codes.bandwidths) if config.codes else None
+        self.conv = Conv1d(config.dim, config.dim, 7, groups=config.dim)
+        self.norm = Norm(config.dim, n_conditions)
+        self.proj_in = nn.Linear(config.dim, config.hidden_dim)
+        self.proj_out = nn.Linear(config.hidden_dim, config.dim)
+        self.gamma = nn.Parameter(torch.full((config.dim,), 1 / config.n_layers))
+
+    def residual(self, x: Float[Tensor, "B D T"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B D T"]:
+        """What is added to the block's input, from the output of its convolution."""
+        return (self.gamma * self.proj_out(F.gelu(self.proj_in(self.norm(x.mT, condition))))).mT
+
+    def forward(self, x: Float[Tensor, "B D T"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B D T"]:
+        return x + self.residual(self.conv(x), condition)
+
+
+class Vocos(nn.Module):
+    def __init__(self, config: VocosConfig):
+        super().__init__()
+        self.config = config
+        n_conditions = None
+        if config.codes:
+            n_conditions = len(config.codes.bandwidths)
+            shape = (config.codes.n_codebooks, config.codes.codebook_size, config.n_features)
+            self.codebooks = nn.Parameter(torch.randn(shape))
+        self.embed = Conv1d(config.n_features, config.dim, 7)
+        self.norm = Norm(config.dim, n_conditions)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.final_norm = Norm(config.dim, None)
+        self.head = nn.Linear(config.dim, config.n_fft + 2)
+        self.inverse = InverseSTFT(config.n_fft, config.hop_length, config.padding)
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        return self.config.sample_rate / self.config.hop_length
+
+    @property
+    def look_ahead(self) -> int:
+        """Frames that a stream waits for before it gives the samples of a frame."""
+        trimmed = -(-(self.config.n_fft - self.inverse.cut) // self.hop_length)
+        return 3 * (self.config.n_layers + 1) + trimmed - 1
+
+    def features(self, waveform: Float[Tensor, "B 1 L"]) -> Float[Tensor, "B M T"]:
+        """The log-mel frames that `decode` takes."""
+        if self.config.codes:
+            raise ValueError("this vocoder takes the codes of EnCodec, not mel features: use decode_codes")
+        return log_mel(waveform[:, 0], self.config.mel)
+
+    def forward(
+        self, features: Float[Tensor, "B C T"], bandwidth_id: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B 1 L"]:
+        self._check(features.shape[1], bandwidth_id)
+        x = self.norm(self.embed(features).mT, bandwidth_id).mT
+        for block in self.blocks:
+            x = block(x, bandwidth_id)
+        return self.inverse(self._spectrum(x))[:, None]
+
+    def _check(self, n_features: int, bandwidth_id: Tensor | None) -> None:
+        if n_features != self.config.n_features:
+            raise ValueError(f"this vocoder takes {self.config.n_features} feature channels, got {n_features}")
+        if (bandwidth_id is None) == (self.config.codes is not None):
+            raise ValueError(
+                "a vocoder of codes needs a bandwidth_id" if self.config.codes else "a mel vocoder has no bandwidth_id"
+            )
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """Complex spectrogram [B, F, T] of the last block's output [B, D, T]."""
+        log_magnitude, phase = self.head(self.final_norm(x.mT, None)).float().mT.chunk(2, dim=1)
+        magnitude = log_magnitude.exp().clamp(max=1e2)
+        return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
+
+    @torch.inference_mode()
+    def decode(
+        self, features: Float[Tensor, "B C T"], bandwidth_id: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B 1 L"]:
+        """Waveform of feature frames: (T - 1) hop samples with padding "center", T hop with "same"."""
+        return self(features, bandwidth_id)
+
+    @torch.inference_mode()
+    def decode_codes(self, codes: Int[Tensor, "B K T"], bandwidth: float | None = None) -> Float[Tensor, "B 1 L"]:
+        """Waveform of EnCodec's codes.
+
+        Args:
+            bandwidth: kbps that the codes were made at; by default from the number of codebooks.
+        """
+        bandwidth_id = self._bandwidth_id(codes, bandwidth)
+        return self(self._embed_codes(codes), bandwidth_id)
+
+    def _bandwidth_id(self, codes: Tensor, bandwidth: float | None) -> Tensor:
+        settings = self.config.codes
+        if settings is None:
+            raise ValueError("this vocoder takes mel features, not codes: use decode")
+        if codes.shape[1] > settings.n_codebooks:
+            raise ValueError(f"at most {settings.n_codebooks} codebooks are known, got {codes.shape[1]}")
+        per_codebook = settings.bandwidths[-1] / settings.n_codebooks
+        bandwidth = codes.shape[1] * per_codebook if bandwidth is None else bandwidth
+        if bandwidth not in settings.bandwidths:
+            allowed = ", ".join(f"{b:g} ({round(b / per_codebook)} codebooks)" for b in settings.bandwidths)
+            raise ValueError(f"bandwidth must be one of {allowed} kbps, got {bandwidth:g}")
+        return torch.full((codes.shape[0],), settings.bandwidths.index(bandwidth), device=codes.device)
+
+    def _embed_codes(self, codes: Tensor) -> Tensor:
+        rows = [F.embedding(codes[:, k], self.codebooks[k]) for k in range(codes.shape[1])]
+        return torch.stack(rows).sum(0).mT  # [B, C, T]
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Multi-scale mel distance of copy synthesis; batch["waveform"] is [B, 1, L]."""
+        waveform = batch["waveform"]
+        output = self(self.features(waveform))
+        distance = mel_distance(output, waveform[..., : output.shape[-1]], self.sample_rate)
+        return {"loss": distance, "mel": distance.detach()}
+
+    @contextmanager
+    def streaming(self, bandwidth_id: Int[Tensor, " B"] | None = None) -> Iterator["VocosStream"]:
+        """`with vocoder.streaming() as s: s.decode(chunk) ...; s.finish()`: chunks together equal the whole."""
+        with torch.inference_mode():
+            yield VocosStream(self, bandwidth_id)
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        save_folder(self, folder, kind="vocos", config=self.config, dtype=dtype)
+
+
+class VocosStream:
+    """Decodes feature frames chunk by chunk, `Vocos.look_ahead` frames behind its input."""
+
+    def __init__(self, vocoder: Vocos, bandwidth_id: Tensor | None):
+        self.vocoder, self.bandwidth_id = vocoder, bandwidth_id
+        self.states: dict[Any, Any] = {}
+
+    def decode(self, features: Float[Tensor, "B C T"], last: bool = False) -> Float[Tensor, "B 1 L"]:
+        vocoder, states, condition = self.vocoder, self.states, self.bandwidth_id
+        vocoder._check(features.shape[1], condition)
+        x, states["embed"] = vocoder.embed.stream(features, states.get("embed"), last)
+        x = vocoder.norm(x.mT, condition).mT
+        for i, block in enumerate(vocoder.blocks):
+            assert isinstance(block, Block)
+            waiting = torch.cat([states[i, "skip"], x], dim=-1) if (i, "skip") in states else x
+            y, states[i] = block.conv.stream(x, states.get(i), last)
+            x = waiting[..., : y.shape[-1]] + block.residual(y, condition)
+            states[i, "skip"] = waiting[..., y.shape[-1] :]
+        waveform, states["inverse"] = vocoder.inverse.stream(vocoder._spectrum(x), states.get("inverse"), last)
+        return waveform[:, None]
+
+    def finish(self) -> Float[Tensor, "B 1 L"]:
+        """The samples that were waiting for frames that do not come."""
+        state = self.states.get("embed")
+        if state is None:
+            raise ValueError("nothing was decoded: call decode with the first chunk before finish")
+        return self.decode(state.buffer[..., :0], last=True)

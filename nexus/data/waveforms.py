@@ -1,0 +1,69 @@
+"""Random crops of long recordings: what codecs and vocoders learn from.
+
+Axes: B batch, L waveform samples.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from nexus.data.speech import read_manifest
+from nexus.media.audio import Audio
+
+
+def cached(path: str | Path, waveforms: Callable[[], Iterable[ndarray]]) -> ndarray:
+    """The waveforms [L] (float, in [-1, 1]) end to end as int16, made once and read through a memory map."""
+    path = Path(path)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        joined = np.concatenate([np.round(w.clip(-1, 1) * 32767).astype(np.int16) for w in waveforms()])
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".waveforms-") as draft:
+            np.save(Path(draft) / path.name, joined)
+            os.replace(Path(draft) / path.name, path)
+    return np.load(path, mmap_mode="r")
+
+
+def speech(corpus: str | Path, split: str, sample_rate: int) -> Iterable[ndarray]:
+    """Every utterance of a split of the speech corpus, mono."""
+    for utterance in read_manifest(corpus, split):
+        yield Audio.load(Path(corpus) / utterance.path, rate=sample_rate, mono=True).samples[0]
+
+
+class RandomCrops:
+    """Endless batches {"waveform": [B, 1, L], "step": [1]} of random places at random gains.
+
+    Row *r* comes from source `r mod n`, so that every batch holds the sources in equal shares. `step` is the batch's
+    own index: what a loss may switch on later in training.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ndarray],
+        *,
+        length: int,
+        batch_size: int,
+        seed: int,
+        gain_range: tuple[float, float] = (-12.0, 3.0),  # dB, kept below full scale
+    ):
+        short = [len(source) for source in sources if len(source) < length]
+        if short or not sources:
+            raise ValueError(f"crops of {length} samples need recordings at least as long, got {short or 'none'}")
+        self.sources, self.length, self.batch_size = tuple(sources), length, batch_size
+        self.seed, self.gain_range = seed, gain_range
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        rows = [self._crop(self.sources[r % len(self.sources)], rng) for r in range(self.batch_size)]
+        return {"waveform": torch.from_numpy(np.stack(rows))[:, None], "step": torch.tensor([index])}
+
+    def _crop(self, source: ndarray, rng: np.random.Generator) -> ndarray:
+        start = rng.integers(len(source) - self.length + 1)
+        crop = source[start : start + self.length].astype(np.float32) / 32767
+        gain = 10 ** (rng.uniform(*self.gain_range) / 20)
+        return crop * np.float32(min(gain, 0.99 / max(np.abs(crop).max(), 1e-3)))

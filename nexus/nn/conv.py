@@ -1,0 +1,169 @@
+"""Convolutions over time with EnCodec's padding rules (arXiv:2210.13438), whole or as a stream.
+
+A causal layer pads on the left only; a non-causal one on both sides, the odd sample on the left. A strided layer is
+padded on the right so that its last window is full: T = ceil(L / stride). Streams pass a state in and out and give,
+chunk after chunk, what the whole input gives: a layer with a look-ahead (non-causal, or reflecting at its start)
+holds its output back until the input is there.
+
+Axes: B batch, C channels in, D channels out, L samples in, T samples out.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm as normalised
+
+PadMode = Literal["reflect", "constant"]
+
+
+def pad(x: Float[Tensor, "B C L"], left: int, right: int, mode: PadMode) -> Float[Tensor, "B C T"]:
+    """Pads in time; an input too short to reflect is first lengthened on the right by zeros, which are cut again."""
+    if mode == "constant" or not (left or right):
+        return F.pad(x, (left, right))
+    missing = max(max(left, right) - x.shape[-1] + 1, 0)
+    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
+    return padded[..., : padded.shape[-1] - missing]
+
+
+@dataclass
+class ConvState:
+    """What a streamed convolution remembers: input that later windows need, and how much came and went."""
+
+    buffer: Tensor
+    tail: Tensor  # the last input samples, for the reflection at the end
+    seen: int = 0  # input samples
+    emitted: int = 0  # output frames
+
+
+class Conv1d(nn.Module):
+    """Convolution that keeps ceil(L / stride) frames; causal or centred."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        causal: bool = False,
+        pad_mode: PadMode = "constant",
+        weight_norm: bool = False,
+    ):
+        super().__init__()
+        if kernel_size < stride:
+            raise ValueError(f"kernel_size must be at least the stride, or samples are lost: {kernel_size} < {stride}")
+        conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+        self.conv = normalised(conv) if weight_norm else conv
+        self.stride, self.pad_mode = stride, pad_mode
+        self.extent = (kernel_size - 1) * dilation + 1  # samples that one window spans
+        total = self.extent - stride
+        self.right = 0 if causal else total // 2
+        self.left = total - self.right
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        extra = -x.shape[-1] % self.stride
+        if not (self.left or self.right or extra):
+            return self.conv(x)
+        return self.conv(pad(x, self.left, self.right + extra, self.pad_mode))
+
+    def stream(
+        self, x: Float[Tensor, "B C L"], state: ConvState | None, last: bool = False
+    ) -> tuple[Float[Tensor, "B D T"], ConvState]:
+        """Frames whose windows are complete with chunk `x`; `last` pads and gives the rest. No state: the start."""
+        state = state or ConvState(x[..., :0], x[..., :0])
+        buffer, seen, emitted = torch.cat([state.buffer, x], dim=-1), state.seen + x.shape[-1], state.emitted
+        reach = max(self.left, self.right + self.stride - 1) if self.pad_mode == "reflect" else 0
+        tail = torch.cat([state.tail, x], dim=-1)[..., -reach - 1 :] if reach else x[..., :0]
+        if state.seen <= reach:  # still at the start: the buffer holds all input so far
+            if last:
+                return self(buffer) if seen else self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
+            if seen <= reach:
+                return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
+            buffer = pad(buffer, self.left, 0, self.pad_mode)
+        n_frames = (buffer.shape[-1] - self.extent) // self.stride + 1
+        if last:
+            n_frames = -(-seen // self.stride) - emitted
+            missing = max((n_frames - 1) * self.stride + self.extent - buffer.shape[-1], 0)
+            ending = pad(tail, 0, missing, self.pad_mode) if reach else F.pad(tail, (0, missing))
+            buffer = torch.cat([buffer, ending[..., ending.shape[-1] - missing :]], dim=-1)
+        if n_frames <= 0:
+            return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
+        y = self.conv(buffer[..., : (n_frames - 1) * self.stride + self.extent])
+        return y, ConvState(buffer[..., n_frames * self.stride :], tail, seen, emitted + n_frames)
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.conv.out_channels, 0)
+
+
+class ConvTranspose1d(nn.Module):
+    """Transposed convolution that gives L * stride samples: what overlaps beyond them is cut.
+
+    A causal layer cuts `trim_right_ratio` of it on the right; a non-causal one half on each side, the odd sample left.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int,
+        causal: bool = False,
+        trim_right_ratio: float = 1.0,
+        weight_norm: bool = False,
+    ):
+        super().__init__()
+        if kernel_size < stride:
+            raise ValueError(f"kernel_size must be at least the stride, or samples are holes: {kernel_size} < {stride}")
+        conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride)
+        self.conv = normalised(conv) if weight_norm else conv
+        self.stride = stride
+        total = kernel_size - stride
+        self.left = total - (math.ceil(total * trim_right_ratio) if causal else total // 2)
+        self.context = -(-kernel_size // stride) - 1  # earlier inputs that reach into an input's own samples
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        return self.conv(x)[..., self.left : self.left + x.shape[-1] * self.stride]
+
+    def stream(
+        self, x: Float[Tensor, "B C L"], state: ConvState | None, last: bool = False
+    ) -> tuple[Float[Tensor, "B D T"], ConvState]:
+        """Samples that no later input can change; the cut on the left holds back as many until `last`."""
+        state = state or ConvState(x[..., :0], x[..., :0])
+        buffer, seen = torch.cat([state.buffer, x], dim=-1), state.seen + x.shape[-1]
+        end = seen * self.stride if last else max(seen * self.stride - self.left, 0)
+        start = (seen - buffer.shape[-1]) * self.stride - self.left  # position of the buffer's first sample
+        if end <= state.emitted:
+            empty = x.new_zeros(x.shape[0], self.conv.out_channels, 0)
+            return empty, ConvState(buffer, state.tail, seen, state.emitted)
+        y = self.conv(buffer)[..., state.emitted - start : end - start]
+        # An input is needed as long as its window, or one that overlaps the next sample, is not done.
+        first_needed = max((end + self.left) // self.stride - self.context, 0)
+        kept = buffer[..., max(first_needed - (seen - buffer.shape[-1]), 0) :]
+        return y, ConvState(kept, state.tail, seen, end)
+
+
+class LSTM(nn.Module):
+    """LSTM over time with a skip around it, on channels-first input."""
+
+    def __init__(self, dim: int, n_layers: int):
+        super().__init__()
+        self.lstm = nn.LSTM(dim, dim, n_layers, batch_first=True)
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B C L"]:
+        return self.stream(x, None)[0]
+
+    def stream(
+        self, x: Float[Tensor, "B C L"], state: tuple[Tensor, Tensor] | None, last: bool = False
+    ) -> tuple[Float[Tensor, "B C L"], tuple[Tensor, Tensor] | None]:
+        if x.shape[-1] == 0:
+            return x, state
+        y, state = self.lstm(x.mT, state)
+        return x + y.mT, state

@@ -1,0 +1,50 @@
+"""Distances between waveforms as spectra, over several window lengths: what codecs and vocoders are taught by.
+
+Axes: B batch, C channels, L waveform samples.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nexus.media.features import MelConfig, log_mel, stft
+
+# Window lengths and mel bins of the Descript codec (arXiv:2306.06546), without the two shortest.
+MEL_SCALES = ((2048, 160), (1024, 100), (512, 64), (256, 32), (128, 16))
+
+
+def mel_distance(
+    output: Float[Tensor, "B C L"],
+    target: Float[Tensor, "B C L"],
+    sample_rate: int,
+    scales: Sequence[tuple[int, int]] = MEL_SCALES,
+    clamp: float = 1e-5,
+) -> Float[Tensor, ""]:
+    """Mean L1 distance of natural-log mel spectrograms, over (window, mel bins) pairs; hops are a quarter window."""
+    both = torch.cat([output, target]).flatten(0, 1)  # [2 B C, L]
+    distances = []
+    for n_fft, n_mels in scales:
+        config = MelConfig(
+            sample_rate=sample_rate, n_fft=n_fft, hop_length=n_fft // 4, win_length=n_fft, n_mels=n_mels, clamp=clamp
+        )
+        a, b = log_mel(both, config).chunk(2)
+        distances.append((a - b).abs().mean())
+    return torch.stack(distances).mean()
+
+
+def stft_distance(
+    output: Float[Tensor, "B C L"], target: Float[Tensor, "B C L"], n_ffts: Sequence[int] = (2048, 1024, 512)
+) -> Float[Tensor, ""]:
+    """Multi-resolution STFT distance (Parallel WaveGAN, arXiv:1910.11480): spectral convergence + log-magnitude L1."""
+    both = torch.cat([output, target]).flatten(0, 1).float()
+    distances = []
+    with torch.autocast(both.device.type, enabled=False):
+        for n_fft in n_ffts:
+            spectrum = stft(both, n_fft, n_fft // 4, n_fft, n_fft // 2)
+            magnitude = (torch.view_as_real(spectrum).square().sum(-1) + 1e-9).sqrt()  # smooth at silence
+            a, b = magnitude.chunk(2)
+            convergence = torch.linalg.norm(a - b) / torch.linalg.norm(b).clamp(min=1e-6)
+            distances.append(convergence + (a.log() - b.log()).abs().mean())
+    return torch.stack(distances).mean()
