@@ -1,4 +1,4 @@
-"""What a recipe says to the trainer: its networks, what each objective minimises, its data and how it is heard or seen."""
+"""What a recipe tells the trainer: its networks, what each objective minimises, its data, how it is heard or seen."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -57,7 +57,7 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """One optimiser's turn in a step: the networks it updates and the loss it takes ("loss" is minimised, all are logged)."""
+    """One optimiser's turn in a step: the networks it updates and its losses ("loss" is minimised, all are logged)."""
 
     name: str
     networks: tuple[str, ...]
