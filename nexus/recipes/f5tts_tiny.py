@@ -1,0 +1,90 @@
+"""`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from nexus.data.speech import MelCache, SpeechBatches, read_manifest
+from nexus.media.features import MelConfig
+from nexus.models.audio.durations import DurationConfig
+from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig
+from nexus.models.audio.f5tts_dit import DiTConfig
+from nexus.nn.checkpoint import save_folder
+from nexus.text.phonemes import SYMBOLS
+from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class F5TTSTiny(Recipe):
+    name: str = "f5tts-tiny"
+    loop: LoopConfig = LoopConfig(
+        steps=7000, precision="fp32", log_every=20, save_every=250, sample_every=0, validate_every=500
+    )
+    optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=200)
+    corpus: str = "../shared/data/speech"
+    cache: str = "runs/cache/speech"  # mels are computed once into this folder
+    frames_per_batch: int = 2560
+    dim: int = 256
+    n_layers: int = 8
+
+    def config(self) -> F5TTSConfig:
+        network = DiTConfig(
+            n_symbols=len(SYMBOLS),
+            dim=self.dim,
+            n_layers=self.n_layers,
+            n_heads=4,
+            text_dim=128,
+            text_layers=3,
+            dropout=0.0,
+            mask_attention=True,
+            position_kernel=7,
+            patch_size=4,
+            predicts="data",
+            voice_summary=True,
+        )
+        return F5TTSConfig(
+            network=network,
+            mel=MelConfig.vocos(),
+            mel_mean=-1.7,
+            mel_std=2.4,
+            durations=DurationConfig(n_symbols=len(SYMBOLS)),
+            infilling=InfillingConfig(
+                masked=(0.6, 1.0),
+                prefix_only=0.5,
+                drop_voice=0.1,
+                drop_all=0.1,
+                drop_known_text=0.5,
+                time_logit=(-0.5, 1.0),
+            ),
+            steps=12,
+            guidance_scale=1.0,
+        )
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"model": F5TTS(self.config())}
+
+    def objectives(self, networks: Networks) -> tuple[Objective, ...]:
+        return (
+            Objective("speech", ("model",), lambda nets, batch, rng: nets["model"].loss(batch, rng), self.optimizer),
+        )
+
+    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
+        mels = MelCache(self.corpus, split, self.cache, self.config().mel)
+        return SpeechBatches(
+            read_manifest(self.corpus, split),
+            mels,
+            frames_per_batch=self.frames_per_batch,
+            hop_length=self.config().mel.hop_length,
+            seed=self.loop.seed,
+        )
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, F5TTS)
+        parts = {"vocoder": "nexus/vocos-tiny", "front_end": "misaki"}
+        save_folder(model, folder, kind="f5tts", config=model.config, parts=parts, dtype=torch.float16)
+
+
+recipe = F5TTSTiny()
