@@ -204,7 +204,13 @@ def _decode_ogg(path: Path) -> tuple[Float[ndarray, "C L"], int]:
     whole = len(page) >= 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
     if not whole or not page[5] & 4:
         raise CutShort("it ends before its last page")
-    return _decode_sndfile(path) if b"vorbis" in head else _decode_ffmpeg(path)
+    if b"vorbis" not in head:
+        return _decode_ffmpeg(path)
+    samples, rate = _decode_sndfile(path)
+    declared = int.from_bytes(page[6:14], "little", signed=True)  # a Vorbis page counts the samples up to its end
+    if samples.shape[1] < declared - SLACK:
+        raise CutShort(f"{declared - samples.shape[1]} of its {declared} samples cannot be decoded")
+    return samples, rate
 
 
 _DECODERS = {"WAV": _decode_wav, "FLAC": _decode_flac, "Ogg": _decode_ogg}

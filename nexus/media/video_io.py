@@ -91,6 +91,8 @@ def write_video(
                 sound.write_up_to(count)
         if not count:
             raise ValueError("a video file needs at least one frame, got none")
+        if audio is not None and abs(audio.duration - count / fps) > 1 / fps:
+            raise ValueError(f"sound of {audio.seconds:.3f} s does not fit {count} frames at {fps} fps")
         _mux(out, video.encode(None))
         if sound is not None:
             sound.finish()
