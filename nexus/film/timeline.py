@@ -21,7 +21,7 @@ TransitionKind = Literal["cut", "dissolve", "fade"]
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """How a shot gives way to the next, in `frames`: a dissolve overlaps both, a fade passes through black between them."""
+    """How a shot gives way to the next, in `frames`: a dissolve overlaps both, a fade passes through black between."""
 
     kind: TransitionKind = "cut"
     frames: int = 0
@@ -157,8 +157,8 @@ def place(
         shots.append(Shot(scene=index, start_frame=start, frames=frames, transition=scene.transition))
         first, last = sample_at(start, fps, rate), sample_at(start + frames, fps, rate)
         for line, offset in zip(scene.lines, offsets, strict=True):
-            place_ = first + offset
-            lines.append(Line(scene=index, who=line.who, text=line.text, start_sample=place_, length=line.length))
+            at = first + offset
+            lines.append(Line(scene=index, who=line.who, text=line.text, start_sample=at, length=line.length))
         sounds += [_sound(sound, index, i, first, last, rate) for i, sound in enumerate(scene.sounds)]
         start, before = start + frames - scene.transition.overlap, scene.transition
     if shots and shots[-1].transition.kind == "dissolve":  # nothing follows to dissolve into: black does
@@ -216,7 +216,8 @@ def _sound(sound: SoundTimes, scene: int, index: int, first: int, last: int, rat
     start = first + _samples(sound.at, rate)
     if not first <= start < last:
         raise ValueError(
-            f"scene {scene + 1}: a sound begins at {float(sound.at):g} s, outside its scene of {(last - first) / rate:.2f} s"
+            f"scene {scene + 1}: a sound begins at {float(sound.at):g} s, "
+            f"outside its scene of {(last - first) / rate:.2f} s"
         )
     wanted = last if sound.duration is None else start + _samples(sound.duration, rate)
     if wanted <= start:
