@@ -1,11 +1,11 @@
 """`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nexus.data.speech import MelCache, SpeechBatches, read_manifest
 from nexus.media.features import MelConfig
@@ -21,12 +21,13 @@ from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, 
 class F5TTSTiny(Recipe):
     name: str = "f5tts-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=7000, precision="fp32", log_every=20, save_every=250, sample_every=0, validate_every=500
+        steps=9500, precision="fp32", log_every=20, save_every=250, sample_every=0, validate_every=500
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=200)
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache/speech"  # mels are computed once into this folder
     frames_per_batch: int = 2560
+    default_speaker: str = "af_heart"
     dim: int = 256
     n_layers: int = 8
 
@@ -61,6 +62,8 @@ class F5TTSTiny(Recipe):
             ),
             steps=12,
             guidance_scale=1.0,
+            longest_voice=6.0,
+            longest_piece=120,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -81,10 +84,21 @@ class F5TTSTiny(Recipe):
             seed=self.loop.seed,
         )
 
+    def default_voice(self, config: F5TTSConfig) -> Tensor:
+        """The mel [M, T] of a short utterance of one speaker, which the weights keep for when no voice is given."""
+        mels = MelCache(self.corpus, "valid", self.cache, config.mel)
+        spoken = [u for u in read_manifest(self.corpus, "valid") if u.speaker == self.default_speaker]
+        utterance = min(spoken, key=lambda u: abs(u.num_samples / u.sample_rate - 4))
+        n_frames = mels.length(utterance) // config.network.patch_size * config.network.patch_size
+        return (torch.from_numpy(mels[utterance][:n_frames].astype("float32")).T - config.mel_mean) / config.mel_std
+
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, F5TTS)
+        voice = self.default_voice(model.config)
+        whole = F5TTS(replace(model.config, default_voice_frames=voice.shape[1]))
+        whole.load_state_dict(model.state_dict() | {"default_voice": voice})
         parts = {"vocoder": "nexus/vocos-tiny", "front_end": "misaki"}
-        save_folder(model, folder, kind="f5tts", config=model.config, parts=parts, dtype=torch.float16)
+        save_folder(whole, folder, kind="f5tts", config=whole.config, parts=parts, dtype=torch.float16)
 
 
 recipe = F5TTSTiny()

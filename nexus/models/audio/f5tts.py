@@ -74,12 +74,11 @@ class Piece:
 class F5TTS(nn.Module):
     """Velocity field over mels, and what makes speech of it. `vocoder` and `front_end` are attached by `nexus.load`."""
 
-    vocoder: Any = None  # decode(mel [B, M, T]) -> waveform [B, 1, L]
-    front_end: Any = None  # (text, accent) -> ids
-
     def __init__(self, config: F5TTSConfig):
         super().__init__()
         self.config = config
+        self.vocoder: Any = None  # decode(mel [B, M, T]) -> waveform [B, 1, L]
+        self.front_end: Any = None  # (text, accent) -> ids
         self.network = DiT(config.network)
         self.durations = DurationPredictor(config.durations) if config.durations else None
         if config.default_voice_frames:
