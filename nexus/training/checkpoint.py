@@ -61,7 +61,7 @@ def load_latest(root: Path) -> dict[str, Any] | None:
             if _digest(folder / "state.pt") != manifest["sha256"]:
                 raise ValueError("its contents are not what was written")
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             log.warning("checkpoint %s is damaged (%s); trying the one before it", folder, error)
     return None
 

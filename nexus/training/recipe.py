@@ -1,10 +1,11 @@
 """What a recipe tells the trainer: its networks, what each objective minimises, its data, how it is heard or seen."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,18 @@ Batch = dict[str, Tensor]
 LossFunction = Callable[[Networks, Batch, torch.Generator], dict[str, Tensor]]
 
 
+@runtime_checkable
 class BatchStream(Protocol):
     """Batch `index` of an endless stream, a pure function of (seed, index): a run's data position is one integer."""
 
     def __getitem__(self, index: int) -> Batch: ...
+
+
+def _at_least(least: int, **values: float | int) -> None:
+    """Refuses what is below `least` or not finite; names are dotted by their first underscore."""
+    for name, value in values.items():
+        if not (least <= value < math.inf):
+            raise ValueError(f"{name.replace('_', '.', 1)}: {value} is too small or not finite; the least is {least}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,10 @@ class OptimizerConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     final_lr_fraction: float = 0.05
     clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least(0, optimizer_lr=self.lr, optimizer_weight_decay=self.weight_decay)
+        _at_least(0, optimizer_warmup_steps=self.warmup_steps, optimizer_clip_norm=self.clip_norm)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,12 @@ class LoopConfig:
     validation_batches: int = 4
     workers: int = 0  # data loading processes
     gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, loop_steps=self.steps, loop_accumulate=self.accumulate, loop_log_every=self.log_every)
+        _at_least(0, loop_seed=self.seed, loop_workers=self.workers, loop_save_every=self.save_every)
+        _at_least(0, loop_sample_every=self.sample_every, loop_validate_every=self.validate_every)
+        _at_least(1, loop_validation_batches=self.validation_batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,17 +135,30 @@ def _set(config: Any, path: list[str], text: str, whole: str) -> Any:
         if not dataclasses.is_dataclass(old):
             raise ValueError(f"{path[0]!r} in {whole!r} is a value, not a group of fields")
         new = _set(old, path[1:], text, whole)
+    elif dataclasses.is_dataclass(old):
+        inner = ", ".join(field.name for field in dataclasses.fields(old))
+        raise ValueError(f"{whole!r} is a group of fields: {inner}; set {whole}.{dataclasses.fields(old)[0].name}=…")
     else:
-        new = _parse(text, old, whole)
+        new = _parse(text, old, get_type_hints(type(config))[path[0]], whole)
     return dataclasses.replace(config, **{path[0]: new})
 
 
-def _parse(text: str, old: Any, whole: str) -> Any:
-    kinds = {bool: {"true": True, "false": False}.__getitem__, int: int, float: float, str: str}
+def _parse(text: str, old: Any, hint: Any, whole: str) -> Any:
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise ValueError(f"{whole}: {text!r} is not one of {', '.join(map(str, get_args(hint)))}")
+        return text
+    if isinstance(old, tuple):
+        items = [item.strip() for item in text.strip("()[]").split(",") if item.strip()]
+        if Ellipsis not in get_args(hint) and len(items) != len(old):
+            raise ValueError(f"{whole}: {text!r} has {len(items)} values; it takes {len(old)} (now {old!r})")
+        return tuple(_scalar(item, type(old[0]) if old else str, old, whole) for item in items)
+    return _scalar(text, type(old), old, whole)
+
+
+def _scalar(text: str, kind: type, old: Any, whole: str) -> Any:
+    kinds = {bool: lambda word: {"true": True, "false": False}[word.lower()], int: int, float: float, str: str}
     try:
-        if isinstance(old, tuple):
-            inner = type(old[0]) if old else str
-            return tuple(kinds[inner](item.strip()) for item in text.strip("()[]").split(",") if item.strip())
-        return kinds[type(old)](text.lower() if isinstance(old, bool) else text)
+        return kinds[kind](text)
     except (KeyError, ValueError):
-        raise ValueError(f"{whole}: {text!r} is not a {type(old).__name__} (now {old!r})") from None
+        raise ValueError(f"{whole}: {text!r} is not a {kind.__name__} (now {old!r})") from None

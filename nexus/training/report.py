@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,7 +27,7 @@ class Report:
         )
         self.task = self.progress.add_task(f"training {name}", total=steps, completed=start, losses="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Report":
         self.progress.start()
         return self
 
@@ -50,6 +50,10 @@ class Report:
             each = (time.monotonic() - self.began) / max(1, done - self.start)
             self.say(f"step {done}/{self.steps} {text} {each:.2f} s/step eta {_clock(each * (self.steps - done))}")
         self.scalars(done, values)
+
+    def validation(self, done: int, losses: dict[str, float]) -> None:
+        self.say(f"step {done} " + " ".join(f"{name} {value:.4g}" for name, value in losses.items()))
+        self.scalars(done, losses)
 
     def scalars(self, done: int, values: dict[str, float]) -> None:
         if self.board is not None:

@@ -1,7 +1,6 @@
 """Toy recipes of the trainer's tests; run as `nexus train tests/training/toy.py`."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -45,8 +44,6 @@ class Toy(Recipe):
     dropout: float = 0.0
     noise: float = 0.0
     size: int = 8
-    widths: tuple[int, ...] = (1, 2)
-    after_batch: Callable[[int], None] | None = None
 
     def networks(self):
         return {"model": Line(self.dropout)}
