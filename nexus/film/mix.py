@@ -57,7 +57,7 @@ def mix(stems: Mapping[str, Sequence[Placed]], length: int, rate: int = 48000, *
     speech = speech_envelope(layers["dialogue"], rate)
     for name, ducking in DUCKING.items():
         layers[name] = layers[name] * 10 ** (ducking / 20 * speech)
-    total = sum(layers.values())
+    total = np.sum(list(layers.values()), axis=0)
     gain, master = _master(total, rate)
     result = {name: Audio(layer * 10 ** (gain / 20), rate) for name, layer in layers.items()}
     return MixResult(master=master, stems=result, loudness=master.loudness(), true_peak=master.true_peak())
@@ -134,7 +134,7 @@ def fill(audio: Audio, length: int, crossfade: float = 0.5) -> Audio:
     looped = audio
     if audio.length < length:
         inner = audio.fade(fade_in=overlap, fade_out=overlap)
-        count = -(-(length - overlap) // step)
+        count = -(-length // step)
         parts = [(audio.fade(fade_out=overlap), 0, 0.0)] + [(inner, i * step, 0.0) for i in range(1, count)]
         looped = Audio.mix(parts)
     return looped.fit(length).fade(fade_out=min(round(0.05 * audio.rate), length // 2))
