@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ DURATION_UNIT = 600  # samples in one unit of `durations`
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One recording; `durations` (in units of 600 samples) has an entry for a start pad, each phoneme and an end pad."""
+    """One recording; `durations` (in units of 600 samples) are those of a start pad, each phoneme and an end pad."""
 
     id: str
     speaker: str
@@ -50,6 +51,12 @@ class Utterance:
         """Sample [S] at which each symbol begins; below 0 means at the start of the file."""
         ends = np.cumsum(self.durations)
         return DURATION_UNIT * np.concatenate([[0], ends[:-1]]) - self.offset
+
+    def heard_durations(self) -> np.ndarray:
+        """Units [S] of each symbol that are inside the file, whose silent ends were trimmed."""
+        starts = self.symbol_starts()
+        ends = np.append(starts[1:], self.num_samples)
+        return np.diff(np.clip(np.stack([starts, ends]), 0, self.num_samples), axis=0)[0] / DURATION_UNIT
 
     def frame_symbols(self, n_frames: int, hop_length: int) -> np.ndarray:
         """The symbol id [T] that sounds at the centre of each mel frame."""
@@ -139,7 +146,7 @@ class SpeechBatches:
             raise ValueError("none of the utterances has durations; speech batches need phonemes aligned to frames")
         self.mels, self.hop_length, self.seed = mels, hop_length, seed
         edges = np.linspace(0, len(aligned), min(n_buckets, len(aligned)) + 1).astype(int)
-        self.buckets = [aligned[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.buckets = [aligned[a:b] for a, b in pairwise(edges)]
         self.sizes = [max(frames_per_batch // mels.length(bucket[-1]), 1) for bucket in self.buckets]
         self.batches_per_epoch = sum(-(-len(b) // size) for b, size in zip(self.buckets, self.sizes, strict=True))
         self._epoch: tuple[int, list[list[Utterance]]] = (-1, [])
@@ -176,6 +183,6 @@ class SpeechBatches:
             "text": pad(text, batch_first=True, padding_value=-1),
             "symbols": pad([torch.from_numpy(u.symbols) for u in utterances], batch_first=True, padding_value=-1),
             "durations": pad(
-                [torch.tensor(u.durations, dtype=torch.float32) * u.speed for u in utterances], batch_first=True
+                [torch.from_numpy(u.heard_durations()).float() * u.speed for u in utterances], batch_first=True
             ),
         }

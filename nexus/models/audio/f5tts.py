@@ -284,11 +284,7 @@ class F5TTS(nn.Module):
     def _laid_out(self, symbols: Int[Tensor, " S"], speed: float, n_frames: int | None = None) -> Int[Tensor, " T"]:
         """The symbol that sounds in each frame, by predicted durations, scaled where the number of frames is given."""
         assert self.durations is not None
-        seconds = self.durations.seconds(symbols[None])[0]
-        # The training audio was trimmed to about 0.1 s of silence at its ends; durations were not.
-        seconds[0], seconds[-1] = seconds[0].clamp(max=0.12), seconds[-1].clamp(max=0.08)
-        seconds[-2] = seconds[-2].clamp(max=0.2)
-        ends = (seconds / speed).cumsum(0)
+        ends = (self.durations.seconds(symbols[None])[0] / speed).cumsum(0)
         frame_rate = self.config.mel.sample_rate / self.config.mel.hop_length
         if n_frames is None:
             n_frames = int((ends[-1] * frame_rate).ceil())
