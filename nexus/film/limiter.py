@@ -12,16 +12,19 @@ ATTACK = 0.005  # seconds over which the gain falls before a peak and rises afte
 HOLD = 0.050  # seconds for which it stays low after a peak
 
 
-def limit(samples: Float[ndarray, "C L"], rate: int, ceiling_db: float) -> Float[ndarray, "C L"]:
+def limit(
+    samples: Float[ndarray, "C L"], peaks: Float[ndarray, " L"], rate: int, ceiling_db: float
+) -> Float[ndarray, "C L"]:
     """The samples with a smooth gain, one for all channels, that keeps the true peak under the ceiling.
 
-    The gain falls before a peak comes: it is the lowest gain needed nearby, averaged over a window that the
-    neighbourhood covers, so the average is never above what the peak itself needs.
+    peaks: their `peak_envelope`, which may be scaled along with them. The gain falls before a peak comes: it is the
+    lowest gain needed nearby, averaged over a window that the neighbourhood covers, so the average is never above
+    what the peak itself needs.
     """
     if not samples.shape[1]:
         return samples
     ceiling = 10 ** (ceiling_db / 20)
-    needed = np.minimum(1.0, ceiling / np.maximum(peak_envelope(samples, rate), 1e-12))
+    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
     if needed.min() >= 1:
         return samples
     half, hold = round(ATTACK * rate / 2) + 1, round(HOLD * rate)
@@ -29,7 +32,7 @@ def limit(samples: Float[ndarray, "C L"], rate: int, ceiling_db: float) -> Float
     held = minimum_filter1d(ahead, hold + 1, origin=hold // 2, mode="constant", cval=1.0)
     window = np.hanning(2 * half + 3)[1:-1]
     smooth = np.convolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")
-    return (samples * smooth).astype(np.float32)
+    return samples * smooth
 
 
 def peak_envelope(samples: Float[ndarray, "C L"], rate: int) -> Float[ndarray, " L"]:
@@ -37,7 +40,7 @@ def peak_envelope(samples: Float[ndarray, "C L"], rate: int) -> Float[ndarray, "
     import soxr
 
     length = samples.shape[1]
-    fine = np.abs(soxr.resample(samples.T.astype(np.float64), rate, 4 * rate, quality="VHQ")).max(axis=1)
+    fine = np.abs(soxr.resample(samples.T, rate, 4 * rate, quality="VHQ")).max(axis=1)
     fine = np.pad(fine, (2, max(0, 4 * length + 2 - len(fine))))[: 4 * length + 4]  # quarter i is now at i + 2
     near = np.stack([fine[shift : shift + 4 * length : 4] for shift in range(5)]).max(axis=0)
     return np.maximum(near, np.abs(samples).max(axis=0))

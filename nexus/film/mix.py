@@ -12,13 +12,13 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.ndimage import maximum_filter1d
 
-from nexus.film.limiter import limit
+from nexus.film.limiter import limit, peak_envelope
 from nexus.media.audio import Audio
 
 LOUDNESS = -16.0  # LUFS
 TRUE_PEAK = -1.0  # dBTP, which the film must stay under
 CEILING = -1.5  # dBTP of the master: AAC adds some tenths of a decibel to the peaks
-TOLERANCE = 0.1  # LU
+TOLERANCE = 0.2  # LU
 MOST_GAIN = 60.0  # dB
 
 LEVELS = {"dialogue": -18.0, "music": -25.0, "effects": -28.0}  # LUFS of a clip at a gain of 0 dB
@@ -109,15 +109,16 @@ def _master(total: Float[ndarray, "2 L"], rate: int) -> tuple[float, Audio]:
     loudness = Audio(total, rate).loudness()
     if loudness == -math.inf:
         return 0.0, Audio(total, rate)
-    gain, best = min(LOUDNESS - loudness, MOST_GAIN), None
+    gain, best, peaks = min(LOUDNESS - loudness, MOST_GAIN), None, peak_envelope(total, rate)
     for _ in range(8):
-        master = Audio(limit((total * 10 ** (gain / 20)).astype(np.float32), rate, CEILING), rate)
+        factor = 10 ** (gain / 20)
+        master = Audio(limit(total * factor, peaks * factor, rate, CEILING), rate)
         missing = LOUDNESS - master.loudness()
         if best is None or abs(missing) < abs(best[0]):
             best = missing, gain, master
         if abs(missing) <= TOLERANCE or gain >= MOST_GAIN:
             break
-        gain = min(gain + missing, MOST_GAIN)
+        gain = min(gain + 1.5 * missing, MOST_GAIN)  # more than is missing, for the limiter takes part of it away
     assert best is not None
     return best[1], best[2]
 
