@@ -1,0 +1,233 @@
+"""One clip of the storybook world: a thing acts before a drawn place, a camera watches, a caption says so."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+
+from nexus.data.storybook.backgrounds import MARGIN, PLACES, draw_place
+from nexus.data.storybook.caption import Facts, caption
+from nexus.data.storybook.motion import PATHS, REALM_PATHS, camera_window
+from nexus.data.storybook.nouns import ALL, CORE_NOUNS, Noun, find_nouns
+from nexus.data.storybook.sprites import COLOURS, sprite
+from nexus.data.storybook.weather import Weather
+
+Split = Literal["train", "valid"]
+_STREAMS = {"train": 0, "valid": 1}  # first word of the seed: the splits never share a clip
+_FREE = ("air", "swim", "space")  # realms that have no ground
+
+
+@dataclass(frozen=True)
+class StoryClip:
+    """`frames` at `fps` of what `caption` says; `facts` says it in keys."""
+
+    frames: UInt8[np.ndarray, "F H W 3"]
+    fps: int
+    caption: str
+    facts: Facts
+
+
+def clip(
+    seed: int,
+    split: Split = "train",
+    *,
+    size: int = 64,
+    frames: int = 33,
+    fps: int = 8,
+    nouns: tuple[str, ...] = CORE_NOUNS,
+) -> StoryClip:
+    """The clip of that seed: always the same for the same arguments.
+
+    Raises:
+        ValueError: an unknown split or noun, or a size, length or rate below one.
+    """
+    if split not in _STREAMS:
+        raise ValueError(f"split is train or valid, not {split!r}")
+    if min(size // 16, frames, fps) < 1:
+        raise ValueError(f"size is at least 16, frames and fps at least 1; got {size}, {frames}, {fps}")
+    rng = np.random.default_rng([_STREAMS[split], seed])
+    facts = _facts(find_nouns(nouns), rng)
+    words = caption(facts, rng)
+    return StoryClip(_film(facts, size, frames, fps, rng), fps, words, facts)
+
+
+def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:
+    def one(options: tuple[str, ...]) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    noun = nouns[int(rng.integers(len(nouns)))]
+    home = tuple(key for key, place in PLACES.items() if noun.realm in place.realms)
+    if noun.key == "lighthouse":
+        home = ("sea", "sea", "beach", "mountains", "snow")
+    place = one(home if rng.random() < 0.85 else tuple(PLACES))
+    times = PLACES[place].times
+    motion = one(REALM_PATHS[noun.realm])
+    camera = (
+        "still"
+        if motion not in ("stand", "grow", "bounce") or rng.random() < 0.35
+        else one(("pan_left", "pan_right", "zoom_in", "zoom_out"))
+    )
+    weather = "clear"
+    if place not in ("underwater", "room") and rng.random() < 0.2:
+        weather = "stars" if place == "space" else one(("rain", "snow", "stars"))
+    time = "night" if weather == "stars" else (times[0] if rng.random() < 0.55 else one(times))
+    companion = None
+    if motion == "stand" and rng.random() < 0.2 and noun.realm not in ("swim", "space"):
+        friends = tuple(
+            n.key for n in nouns if n.realm in PLACES[place].realms and n.realm not in _FREE and n.key != noun.key
+        )
+        companion = one(friends) if friends else None
+    colour = one(tuple(COLOURS)) if noun.colours and rng.random() < 0.5 else None
+    return Facts(
+        noun=noun.key,
+        colour=colour,
+        companion=companion,
+        place=place,
+        time=time,
+        motion=motion,
+        camera=camera,
+        weather=weather,
+    )
+
+
+def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Generator) -> UInt8[np.ndarray, "F H W 3"]:
+    """Draws on a canvas twice as fine as the frames; the camera's window of it is shrunk to each frame."""
+    height = 2 * size
+    noun, place, path = ALL[facts.noun], PLACES[facts.place], PATHS[facts.motion]
+    background = draw_place(place, facts.time, height, rng)
+    weather = Weather(facts.weather, rng)
+    looks_right = path.turns > 0 if path.turns else bool(rng.random() < 0.5)
+    picture = sprite(noun, facts.colour, looks_right)
+    tall = _height(noun, picture, rng)
+    rest_x = float(rng.uniform(0.42, 0.58)) if facts.companion is None else float(rng.choice([0.33, 0.67]))
+    rest_y = _foot(noun, facts.place, tall, rng)
+    if facts.companion:
+        friend = sprite(ALL[facts.companion], None, rest_x > 0.5)
+        _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, rng), 0)
+    phase = float(rng.uniform(0, 6))
+    film = np.empty((n_frames, size, size, 3), np.uint8)
+    for k in range(n_frames):
+        u, seconds = k / max(n_frames - 1, 1), k / fps
+        x, y, factor = path.at(u, rest_x, rest_y)
+        lift, tilt = _liveliness(noun, facts, seconds, phase)
+        canvas = background.copy()
+        _put(canvas, picture, x, y - lift, tall * factor, tilt)
+        if facts.place == "sea":
+            _front_wave(canvas, facts.time, seconds)
+        left, top, side = camera_window(facts.camera, u, (rest_x, rest_y - tall / 2))
+        box = tuple(height * edge for edge in (left + MARGIN, top, left + MARGIN + side, top + side))
+        frame = canvas.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        if facts.weather != "clear":
+            weather.draw(frame, seconds)
+        film[k] = np.asarray(frame)
+    return film
+
+
+def _height(noun: Noun, picture: Image.Image, rng: np.random.Generator) -> float:
+    """The thing's height in frame units: its usual one, a little varied, and never so wide that it leaves the frame."""
+    return min(noun.size * float(rng.uniform(0.9, 1.15)), 0.72 * picture.height / picture.width)
+
+
+def _foot(noun: Noun, place: str, tall: float, rng: np.random.Generator) -> float:
+    """The y on which the thing rests: the ground, or somewhere in the air or the water."""
+    if place == "space" or noun.realm in _FREE or place == "underwater":
+        if place == "sea" and noun.realm == "swim":
+            return 0.84
+        return float(rng.uniform(0.42, 0.56 if place != "underwater" else 0.66)) + tall / 2
+    return PLACES[place].ground + float(rng.uniform(0.0, 0.05))
+
+
+def _liveliness(noun: Noun, facts: Facts, seconds: float, phase: float) -> tuple[float, float]:
+    """A lift in frame units and a tilt in degrees: boats rock, walkers hop, flyers sway."""
+    wave = math.sin(4 * seconds + phase)
+    if noun.realm in ("water", "swim") or noun.realm in _FREE:
+        return 0.015 * wave, 4 * math.cos(4 * seconds + phase) if noun.realm == "water" else 0.0
+    if facts.motion.startswith(("cross", "enter", "leave")) and noun.realm in ("land", "person"):
+        return 0.025 * abs(math.sin(7 * seconds)), 0.0
+    return 0.0, 0.0
+
+
+def _put(canvas: Image.Image, picture: Image.Image, x: float, y: float, tall: float, tilt: float) -> None:
+    """Pastes `picture` with its foot's middle at (x, y) and a height of `tall`, all in frame units."""
+    height = canvas.height
+    rows = max(2, round(tall * height))
+    small = picture.resize(
+        (max(2, round(rows * picture.width / picture.height)), rows), Image.Resampling.BILINEAR, reducing_gap=1.5
+    )
+    if tilt:
+        small = small.rotate(tilt, Image.Resampling.BILINEAR, center=(small.width / 2, small.height))
+    canvas.paste(small, (round((x + MARGIN) * height - small.width / 2), round(y * height) - rows), small)
+
+
+def _front_wave(canvas: Image.Image, time: str, seconds: float) -> None:
+    """A moving wave before the thing, so that it sits in the water."""
+    height = canvas.height
+    xs = np.linspace(0, canvas.width, 60)
+    deep = {"day": (36, 104, 172), "sunset": (66, 84, 140), "night": (28, 60, 118)}[time]
+    crest = {"day": (150, 214, 240), "sunset": (214, 160, 150), "night": (78, 116, 172)}[time]
+    for y, phase, colour in ((0.79, 0.0, crest), (0.802, 0.0, deep)):
+        tops = height * (y + 0.014 * np.sin(xs / height * 22 + 3.2 * seconds + phase))
+        points = [
+            (0.0, float(height)),
+            *zip(xs.tolist(), tops.tolist(), strict=True),
+            (float(canvas.width), float(height)),
+        ]
+        ImageDraw.Draw(canvas).polygon(points, fill=colour)
+
+
+class StoryClips:
+    """Clip i of a split, a pure function of (seed, i), endless."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        split: Split = "train",
+        *,
+        size: int = 64,
+        frames: int = 33,
+        fps: int = 8,
+        nouns: tuple[str, ...] = CORE_NOUNS,
+    ) -> None:
+        find_nouns(nouns)
+        self.seed, self.split, self.size, self.frames, self.fps, self.nouns = seed, split, size, frames, fps, nouns
+
+    def __getitem__(self, index: int) -> StoryClip:
+        own_seed = self.seed * 2**40 + index
+        return clip(own_seed, self.split, size=self.size, frames=self.frames, fps=self.fps, nouns=self.nouns)
+
+
+def cache_clips(
+    folder: str | Path, n: int, split: Split = "train", *, seed: int = 0, shard: int = 250, **settings: object
+) -> Path:
+    """Renders clips 0 to n - 1 into `folder/split-00000.npy` (uint8 [shard, F, H, W, 3]) and `split-00000.jsonl`; resumes.
+
+    A line of the JSON file holds "caption" and "facts" of the clip in that row.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = StoryClips(seed, split, **settings)  # type: ignore[arg-type]
+    for start in range(0, n, shard):
+        stem = folder / f"{split}-{start // shard:05d}"
+        if stem.with_suffix(".npy").exists():
+            continue
+        batch = [clips[index] for index in range(start, min(start + shard, n))]
+        lines = "".join(json.dumps({"caption": c.caption, "facts": asdict(c.facts)}) + "\n" for c in batch)
+        stem.with_suffix(".jsonl").write_text(lines)
+        with open(draft := f"{stem}.npy.part", "wb") as file:
+            np.save(file, np.stack([c.frames for c in batch]))
+        os.replace(draft, stem.with_suffix(".npy"))
+    return folder
+
+
+def cached_clips(folder: str | Path, split: Split = "train") -> Iterator[tuple[UInt8[np.ndarray, "F H W 3"], str]]:
+    """Frames (memory-mapped) and caption of each clip that `cache_clips` wrote, in order."""
+    for path in sorted(Path(folder).glob(f"{split}-*.npy")):
+        captions = [json.loads(line)["caption"] for line in path.with_suffix(".jsonl").read_text().splitlines()]
+        yield from zip(np.load(path, mmap_mode="r"), captions, strict=True)
