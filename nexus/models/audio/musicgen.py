@@ -1,0 +1,248 @@
+"""MusicGen (arXiv:2306.05284): music for a prompt, following a melody where asked, as codes of EnCodec.
+
+Official weights are CC-BY-NC-4.0; our own tiny ones Apache-2.0. The network is in `musicgen_decoder.py`.
+Axes: B batch, K codebooks, T frames, R text positions, W text width, S condition positions, V codebook entries,
+D width, M chroma frames; G is B, or 2 B under guidance.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, overload
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nexus.media.audio import Audio
+from nexus.media.features import chroma_one_hot
+from nexus.models.audio.musicgen_decoder import Decoder, MelodyConfig, MusicGenConfig
+from nexus.process import patterns
+from nexus.process.autoregressive import cross_entropy, decode
+from nexus.process.guidance import extrapolate
+from nexus.process.noise import generators
+from nexus.process.sampling import Sampling, sample
+
+__all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
+
+Progress = Callable[[int, int], None]
+
+
+class MusicGen(nn.Module):
+    """The language model with its codec and text encoder, which are attached after building.
+
+    Deviation: in a batch, the melody variant masks the padding of shorter prompts and counts positions without it, so
+    that each item equals the item alone; the references let it attend to the padding.
+    """
+
+    codec: Any  # encode, decode, streaming; sample_rate, frame_rate, n_codebooks
+    text_encoder: Callable[[list[str]], tuple[Tensor, Tensor]]  # states [B, S, D] and mask [B, S]
+
+    def __init__(self, config: MusicGenConfig):
+        super().__init__()
+        self.config = config
+        self.decoder = Decoder(config)
+        self.text_proj = nn.Linear(config.text_dim, config.dim)
+        if config.melody is not None:
+            self.melody_proj = nn.Linear(12, config.dim)
+
+    def condition(
+        self,
+        text: Float[Tensor, "B R W"],
+        text_mask: Bool[Tensor, "B R"],
+        chroma: Float[Tensor, "B 12 M"] | None = None,
+        kept: Bool[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
+        """Projects conditions to the decoder's width; no chroma is the null melody, not `kept` is nothing at all."""
+        kept = text_mask.new_ones(len(text)) if kept is None else kept
+        states = self.text_proj(text.to(self.text_proj.weight.dtype)) * (text_mask & kept[:, None])[..., None]
+        melody = self.config.melody
+        if melody is None:
+            return states, text_mask
+        null = F.one_hot(torch.zeros(1, 1, dtype=torch.int64, device=text.device), 12).mT.to(text.dtype)  # all C
+        chroma = null.expand(len(text), -1, -1) if chroma is None else torch.where(kept[:, None, None], chroma, null)
+        chroma = chroma.repeat(1, 1, math.ceil(melody.length / chroma.shape[2]))[..., : melody.length]
+        heard = self.melody_proj(chroma.mT.to(states.dtype))
+        mask = torch.cat([text_mask.new_ones(heard.shape[:2]), text_mask], dim=1)
+        return torch.cat([heard, states], dim=1), mask
+
+    def forward(
+        self,
+        tokens: Int64[Tensor, "B K T"],
+        text: Float[Tensor, "B R W"],
+        text_mask: Bool[Tensor, "B R"],
+        chroma: Float[Tensor, "B 12 M"] | None = None,
+    ) -> Float[Tensor, "B K T V"]:
+        """Logits of the step after each column of a sequence that is written along the pattern."""
+        return self.decoder(tokens, *self.condition(text, text_mask, chroma))
+
+    def loss(self, batch: dict[str, Tensor], rng: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Mean cross-entropy over the codebooks, conditions dropped at random.
+
+        `batch`: codes [B, K, T], text [B, R, W], text_mask [B, R]; for melodies chroma [B, 12, M], whose frames are
+        all zero in items without a melody.
+        """
+        config, codes, chroma = self.config, batch["codes"], batch.get("chroma")
+        layout = patterns.delay(codes.shape[2], config.delays)
+        sequence = patterns.apply(codes, layout, config.special)
+        mask = patterns.valid(layout)[:, 1:].to(codes.device).expand(len(codes), -1, -1)
+        draw = torch.rand(2, len(codes), generator=rng).to(codes.device)
+        kept = draw[0] >= config.condition_dropout
+        if chroma is not None:
+            heard = draw[1] >= config.melody_dropout
+            chroma = torch.where(heard[:, None, None], chroma, F.one_hot(chroma.new_zeros(1, 1).long(), 12).mT)
+        conditions = self.condition(batch["text"], batch["text_mask"], chroma, kept)
+        losses = cross_entropy(self.decoder(sequence[:, :, :-1], *conditions), sequence[:, :, 1:], mask)
+        return {"loss": losses.mean(), **{f"codebook_{k}": loss.detach() for k, loss in enumerate(losses)}}
+
+    @overload
+    def generate(self, prompt: str, **settings: Any) -> Audio: ...
+    @overload
+    def generate(self, prompt: list[str], **settings: Any) -> list[Audio]: ...
+    def generate(self, prompt: str | list[str], **settings: Any) -> Audio | list[Audio]:
+        """Music for a prompt, or one for each of a list; `settings` are those of `stream`, without `chunk`."""
+        return next(self.stream(prompt, chunk=None, **settings))
+
+    def stream(
+        self,
+        prompt: str | list[str],
+        *,
+        duration: float | int = 10.0,
+        melody: Audio | None = None,
+        continue_from: Audio | None = None,
+        guidance_scale: float | int = 3.0,
+        temperature: float | int = 1.0,
+        top_k: int = 250,
+        top_p: float | int = 0.0,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        chunk: float | int | None = 1.0,
+    ) -> Iterator[Any]:
+        """Yields pieces of about `chunk` seconds (None: one piece) as soon as they exist; lists of pieces for a list.
+
+        Args:
+            duration: seconds, those of `continue_from` counted in.
+            melody: its pitches are followed, again from the start where it ends early; for melody models only.
+            continue_from: sound to begin with; it is part of the result as the codec hears it.
+            guidance_scale: 1 is none; other values cost twice as much.
+            temperature: 0 always takes the likeliest code.
+            seed: item i of a list draws from `seed + i`.
+            progress: called with (frames done, frames in all).
+
+        Raises:
+            ValueError: at once, before any work: an empty or too long prompt, a setting out of range.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        self._check(prompts, duration, guidance_scale, chunk)
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        n_frames = max(1, round(duration * self.codec.frame_rate))
+        chunk_frames = n_frames if chunk is None else max(1, round(chunk * self.codec.frame_rate))
+        given = self._continued(continue_from, len(prompts), n_frames)
+        conditions = self._guided_conditions(prompts, self._heard(melody, len(prompts)), guidance_scale)
+        frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, generators(seed, len(prompts)))
+        pieces = self._sound(frames, given, n_frames, chunk_frames, progress)
+        return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
+
+    def _check(self, prompts: list[str], duration: float | int, guidance_scale: float | int, chunk: float | int | None) -> None:
+        if not prompts or not all(prompt.strip() for prompt in prompts):
+            raise ValueError("the prompt is empty; say what to play, such as 'calm piano, 70 bpm, C major'")
+        if not 0 < duration <= self.config.max_duration:
+            raise ValueError(f"duration must be over 0 and at most {self.config.max_duration:g} s, got {duration:g}")
+        if not 0 <= guidance_scale <= 100:
+            raise ValueError(f"guidance_scale must be 0 to 100 (1 is none, 3 is usual), got {guidance_scale:g}")
+        if chunk is not None and not chunk > 0:
+            raise ValueError(f"chunk must be over 0 s, got {chunk:g}")
+        for prompt in prompts:
+            getattr(self.text_encoder, "check", str)(prompt)
+
+    @torch.inference_mode()
+    def _continued(self, audio: Audio | None, batch: int, n_frames: int) -> Int64[Tensor, "B K P"]:
+        """The codes to begin with, possibly none."""
+        device, n_codebooks = self.text_proj.weight.device, self.config.n_codebooks
+        if audio is None:
+            return torch.empty(batch, n_codebooks, 0, dtype=torch.int64, device=device)
+        sides = n_codebooks // self.codec.n_codebooks
+        sound = audio.resample(self.codec.sample_rate).mono()
+        if sides == 2 and audio.channels > 1:
+            sound = audio.resample(self.codec.sample_rate).to_channels(2)
+        waveform = torch.tensor(sound.samples, device=device)[:, None]  # [sides, 1, L]
+        codes = self.codec.encode(waveform, n_codebooks=n_codebooks // sides)
+        codes = codes.expand(sides, -1, -1).permute(1, 0, 2).flatten(0, 1)  # left and right in turn
+        if codes.shape[1] >= n_frames:
+            asked = n_frames / self.codec.frame_rate
+            raise ValueError(f"continue_from lasts {audio.seconds:g} s; duration must be longer, got {asked:g} s")
+        return codes.expand(batch, -1, -1)
+
+    def _heard(self, melody: Audio | None, batch: int) -> Float[Tensor, "B 12 M"] | None:
+        """Chroma of the melody."""
+        if melody is None:
+            return None
+        if self.config.melody is None:
+            raise ValueError("this model takes no melody; load a melody variant, such as facebook/musicgen-melody")
+        if melody.length == 0:
+            raise ValueError("the melody is empty; give at least one sample")
+        c = self.config.melody
+        waveform = torch.tensor(melody.mono().resample(c.sample_rate).samples, device=self.text_proj.weight.device)
+        return chroma_one_hot(waveform, c.sample_rate, c.n_fft, c.hop_length).expand(batch, -1, -1)
+
+    @torch.inference_mode()
+    def _guided_conditions(
+        self, prompts: list[str], chroma: Float[Tensor, "B 12 M"] | None, guidance_scale: float | int
+    ) -> tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]:
+        """Conditions of the prompts, then those of nothing where there is guidance."""
+        device = self.text_proj.weight.device
+        text, text_mask = (part.to(device) for part in self.text_encoder(prompts))
+        states, mask = self.condition(text, text_mask, chroma)
+        if guidance_scale == 1:
+            return states, mask
+        null, _ = self.condition(text, text_mask, chroma, text_mask.new_zeros(len(text)))
+        return torch.cat([states, null]), mask.repeat(2, 1)
+
+    @torch.inference_mode()
+    def _frames(
+        self,
+        conditions: tuple[Tensor, Tensor],
+        given: Int64[Tensor, "B K P"],
+        n_frames: int,
+        guidance_scale: float | int,
+        sampling: Sampling,
+        rngs: list[torch.Generator],
+    ) -> Iterator[Int64[Tensor, "B K"]]:
+        """Codes of the frames after the given ones, one by one."""
+        layout = patterns.delay(n_frames, self.config.delays)
+        prefix = 0 if self.config.melody is None else conditions[0].shape[1]
+        state = self.decoder.state(len(conditions[0]), prefix + layout.shape[1])
+
+        def step(columns: Tensor) -> Tensor:
+            halves = len(conditions[0]) // len(columns)
+            logits = self.decoder(columns.repeat(halves, 1, 1), *conditions, state)[:, :, -1]
+            return logits if halves == 1 else extrapolate(*logits.chunk(2), guidance_scale)
+
+        yield from decode(step, lambda logits: sample(logits, rngs, sampling), given, layout, self.config.special)
+
+    @torch.inference_mode()
+    def _sound(
+        self,
+        frames: Iterator[Tensor],
+        given: Int64[Tensor, "B K P"],
+        n_frames: int,
+        chunk_frames: int,
+        progress: Progress | None,
+    ) -> Iterator[list[Audio]]:
+        """Decodes frames as they come, `chunk_frames` at a time."""
+        sides = self.config.n_codebooks // self.codec.n_codebooks
+        with ExitStack() as stack:
+            streams = [stack.enter_context(self.codec.streaming()) for _ in range(sides)]
+            waiting = list(given.unbind(2))
+            for done, frame in enumerate(frames, start=given.shape[2] + 1):
+                waiting.append(frame)
+                if progress is not None:
+                    progress(done, n_frames)
+                if len(waiting) >= chunk_frames or done == n_frames:
+                    codes = torch.stack(waiting, dim=2)
+                    parts = [s.decode(codes[:, i::sides], last=done == n_frames) for i, s in enumerate(streams)]
+                    waveform = torch.cat(parts, dim=1).float().cpu()
+                    waiting = []
+                    if waveform.shape[2]:
+                        yield [Audio(samples.numpy(), self.codec.sample_rate) for samples in waveform]
