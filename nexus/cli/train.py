@@ -5,18 +5,31 @@ from typing import Annotated
 
 import typer
 
+Name = Annotated[str, typer.Argument(help="A recipe, such as f5tts-tiny, or a .py file.", show_default=False)]
+
 
 def train(
-    name: Annotated[str, typer.Argument(help="A recipe (such as f5tts-tiny) or a path to a .py file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Fields to set, such as optimizer.lr=3e-4.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; default runs/NAME.")] = None,
+    name: Name,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Fields to set, such as optimizer.lr=3e-4.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/NAME")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of going on where it stopped.")] = False,
 ) -> None:
-    """Trains a recipe; run it again to go on where it stopped."""
+    """Trains a recipe; the same command again goes on where it stopped.
+
+    nexus train f5tts-tiny optimizer.lr=3e-4 loop.steps=20000
+    """
     from nexus.training.find import find_recipe
     from nexus.training.loop import train as run
     from nexus.training.recipe import override
 
     recipe = override(find_recipe(name), overrides or [])
-    weights = run(recipe, output or Path("runs") / recipe.name, resume=not fresh)
+    try:
+        weights = run(recipe, output or Path("runs") / recipe.name, resume=not fresh)
+    except KeyboardInterrupt as stopped:
+        typer.echo(str(stopped) or "stopped at once; what was saved before is kept", err=True)
+        raise
     typer.echo(str(weights))

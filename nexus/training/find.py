@@ -29,8 +29,8 @@ def find_recipe(name: str) -> Recipe:
         module = importlib.import_module(f"nexus.recipes.{name.replace('-', '_')}")
     else:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names()) or 'none yet'}"
-        raise ValueError(f"unknown recipe {name!r}; {hint} A path must end in .py")
+        hint = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(names())}"
+        raise ValueError(f"unknown recipe {name!r}; {hint}; a recipe file's name must end in .py")
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise ValueError(f"{name} defines no recipe: it must end with a line such as `recipe = MyRecipe(name=...)`")

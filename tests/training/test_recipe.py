@@ -51,7 +51,7 @@ def test_recipe_by_file(tmp_path):
 
 def test_unknown_recipe_offers_the_nearest():
     assert "f5tts-tiny" in names()
-    with pytest.raises(ValueError, match="unknown recipe 'f5tts-tinny'; did you mean f5tts-tiny"):
+    with pytest.raises(ValueError, match="unknown recipe 'f5tts-tinny'; nearest: f5tts-tiny"):
         find_recipe("f5tts-tinny")
 
 

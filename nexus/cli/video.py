@@ -1,0 +1,51 @@
+"""`nexus video`: moving pictures from a description."""
+
+from typing import Annotated, Any
+
+import typer
+
+from nexus.cli.clip import PICTURES, Maker, Settings
+from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed
+
+PICTURE = Maker(doing="filming", kinds=("CogVideoX",), default_output="video.mp4", suffixes=PICTURES)
+
+
+def video(
+    prompt: Prompt,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="How many; else the model's own.")] = None,
+    duration: Annotated[float | None, typer.Option("--duration", min=0.05, help="Seconds, instead of frames.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels; else the model's own.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps: more are finer, slower.")
+    ] = None,
+    model: Model = "nexus/cogvideox-tiny",
+    seed: Seed = None,
+    device: Device = "auto",
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Films what PROMPT describes. Writes video.mp4 unless -o says otherwise.
+
+    nexus video "a red boat crosses the sea from left to right" -o boat.mp4
+    """
+    if frames is not None and duration is not None:
+        raise ValueError("--frames and --duration both say how long; give one of them")
+    clip = PICTURE.clip(prompt, output, model, seed, device, as_json, stream=False)
+    width, height = read_size(size)
+    clip.make(_frames_of_duration, frames=frames, duration=duration, width=width, height=height, steps=steps)
+
+
+def _frames_of_duration(model: Any, settings: Settings) -> Settings:
+    """`duration` in the frames of a model that counts those."""
+    duration = settings.pop("duration", None)
+    return settings if duration is None else settings | {"frames": max(1, round(duration * float(model.fps)))}
+
+
+def read_size(size: str | None) -> tuple[int | None, int | None]:
+    """`256x144` as (256, 144)."""
+    if size is None:
+        return None, None
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ValueError(f"--size {size!r} is not WIDTHxHEIGHT in pixels, such as 256x144")
+    return int(width), int(height)
