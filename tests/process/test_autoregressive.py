@@ -48,7 +48,7 @@ def test_a_frame_is_yielded_as_soon_as_it_is_complete():
 
 def test_a_whole_prompt_leaves_nothing_to_do():
     codes = torch.randint(0, 9, (1, 3, 6))
-    assert list(decode(Oracle(codes, LAYOUTS["delay"]), None, codes, LAYOUTS["delay"], 9)) == []
+    assert list(decode(Oracle(codes, LAYOUTS["delay"]), torch.clone, codes, LAYOUTS["delay"], 9)) == []
 
 
 def test_cross_entropy_counts_valid_positions_only():

@@ -27,6 +27,7 @@ from nexus.process.sampling import Sampling, sample
 __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
 
 Progress = Callable[[int, int], None]
+Number = float | int
 
 
 class MusicGen(nn.Module):
@@ -108,16 +109,16 @@ class MusicGen(nn.Module):
         self,
         prompt: str | list[str],
         *,
-        duration: float | int = 10.0,
+        duration: Number = 10.0,
         melody: Audio | None = None,
         continue_from: Audio | None = None,
-        guidance_scale: float | int = 3.0,
-        temperature: float | int = 1.0,
+        guidance_scale: Number = 3.0,
+        temperature: Number = 1.0,
         top_k: int = 250,
-        top_p: float | int = 0.0,
+        top_p: Number = 0.0,
         seed: int | None = None,
         progress: Progress | None = None,
-        chunk: float | int | None = 1.0,
+        chunk: Number | None = 1.0,
     ) -> Iterator[Any]:
         """Yields pieces of about `chunk` seconds (None: one piece) as soon as they exist; lists of pieces for a list.
 
@@ -144,7 +145,7 @@ class MusicGen(nn.Module):
         pieces = self._sound(frames, given, n_frames, chunk_frames, progress)
         return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
 
-    def _check(self, prompts: list[str], duration: float | int, guidance_scale: float | int, chunk: float | int | None) -> None:
+    def _check(self, prompts: list[str], duration: Number, guidance_scale: Number, chunk: Number | None) -> None:
         if not prompts or not all(prompt.strip() for prompt in prompts):
             raise ValueError("the prompt is empty; say what to play, such as 'calm piano, 70 bpm, C major'")
         if not 0 < duration <= self.config.max_duration:
@@ -188,7 +189,7 @@ class MusicGen(nn.Module):
 
     @torch.inference_mode()
     def _guided_conditions(
-        self, prompts: list[str], chroma: Float[Tensor, "B 12 M"] | None, guidance_scale: float | int
+        self, prompts: list[str], chroma: Float[Tensor, "B 12 M"] | None, guidance_scale: Number
     ) -> tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]:
         """Conditions of the prompts, then those of nothing where there is guidance."""
         device = self.text_proj.weight.device
@@ -205,7 +206,7 @@ class MusicGen(nn.Module):
         conditions: tuple[Tensor, Tensor],
         given: Int64[Tensor, "B K P"],
         n_frames: int,
-        guidance_scale: float | int,
+        guidance_scale: Number,
         sampling: Sampling,
         rngs: list[torch.Generator],
     ) -> Iterator[Int64[Tensor, "B K"]]:

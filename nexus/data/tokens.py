@@ -1,0 +1,121 @@
+"""Clips as codes with the text states of their captions and their melodies: what token models learn from.
+
+Everything is computed once: conditions per folder of clips, codes per folder and codec.
+Axes: N clips, B batch, K codebooks, T frames, S text positions, D text width, M chroma frames.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from nexus.data.clips import CachedClips, Clip
+from nexus.media.features import chroma_one_hot
+from nexus.models.audio.musicgen_decoder import MelodyConfig
+
+Tensors = dict[str, Tensor]
+
+
+def kept(path: Path, make: Callable[[], Tensors]) -> Tensors:
+    """The tensors of a file, made and written at once where it is not there."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tokens-") as draft:
+            save_file(make(), Path(draft) / path.name)
+            os.replace(Path(draft) / path.name, path)
+    return load_file(path)
+
+
+@torch.inference_mode()
+def encode_clips(codec, clips: CachedClips, batch_size: int = 8) -> Tensors:
+    """Codes [N, K, T] as int16."""
+    codes = []
+    for start in range(0, len(clips), batch_size):
+        waveforms = [clips[i].samples for i in range(start, min(start + batch_size, len(clips)))]
+        codes.append(codec.encode(torch.from_numpy(np.stack(waveforms))[:, None]).short())
+    return {"codes": torch.cat(codes)}
+
+
+@torch.inference_mode()
+def encode_captions(text_encoder, clips: CachedClips, n_captions: int) -> Tensors:
+    """States of `n_captions` captions a clip, end to end [sum of S, D] in half precision, and their lengths [N, n]."""
+    states, lengths = [], []
+    for i in range(len(clips)):
+        captions = clips[i].facts["captions"]
+        text, mask = text_encoder([captions[j % len(captions)] for j in range(n_captions)])
+        states.append(text[mask].half())
+        lengths.append(mask.sum(1))
+    return {"text": torch.cat(states), "lengths": torch.stack(lengths)}
+
+
+def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Int[Tensor, " M"]:
+    """Pitch class at each chroma frame: the melody's note where one is known to sound, else the loudest in the mix."""
+    if rate != config.sample_rate:
+        raise ValueError(f"clips have {rate} Hz, the melody config {config.sample_rate}")
+    waveform = torch.from_numpy(np.ascontiguousarray(clip.samples))[None]
+    heard = chroma_one_hot(waveform, rate, config.n_fft, config.hop_length)[0].argmax(0)
+    times = torch.arange(len(heard)) * config.hop_length / rate
+    for start, length, pitch in clip.facts.get("melody", []):
+        heard[(times >= start) & (times < start + length)] = int(pitch) % 12
+    return heard
+
+
+def pad_text(parts: Sequence[Shaped[Tensor, "S D"]]) -> tuple[Tensor, Tensor]:
+    """States [B, S, D] and mask [B, S] of texts of different lengths."""
+    lengths = torch.tensor([len(part) for part in parts])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    return torch.nn.utils.rnn.pad_sequence([part.float() for part in parts], batch_first=True), mask
+
+
+@dataclass(frozen=True)
+class TokenBatches:
+    """Endless batches of crops: codes, text, text_mask, and chroma where there are melodies.
+
+    One length is drawn for a batch, and as many rows as fit into `frames_per_batch`; half of the crops begin where the
+    clip does, so that the model knows how things begin.
+    """
+
+    codes: Int[Tensor, "N K T"]
+    text: Tensor  # of all captions, end to end
+    lengths: Int[Tensor, "N n"]  # of each caption
+    melodies: Int[Tensor, "N M"] | None
+    frames_per_chroma: float
+    crop_lengths: tuple[int, ...]  # frames
+    frames_per_batch: int
+    seed: int
+
+    def __getitem__(self, index: int) -> Tensors:
+        rng = np.random.default_rng((self.seed, index))
+        n_frames = min(int(rng.choice(self.crop_lengths)), self.codes.shape[2])
+        n_rows = max(1, self.frames_per_batch // n_frames)
+        rows = rng.integers(len(self.codes), size=n_rows)
+        latest = self.codes.shape[2] - n_frames
+        starts = rng.integers(latest + 1, size=n_rows) * rng.integers(2, size=n_rows)
+        pairs = list(zip(rows.tolist(), starts.tolist(), strict=True))
+        text, mask = pad_text([self._caption(row, int(rng.integers(self.lengths.shape[1]))) for row, _ in pairs])
+        codes = torch.stack([self.codes[row, :, start : start + n_frames] for row, start in pairs]).long()
+        batch = {"codes": codes, "text": text, "text_mask": mask}
+        if self.melodies is not None:
+            batch["chroma"] = torch.stack([self._chroma(row, start, n_frames) for row, start in pairs])
+        return batch
+
+    def _caption(self, row: int, which: int) -> Tensor:
+        ends = self.lengths.flatten().cumsum(0)
+        place = row * self.lengths.shape[1] + which
+        end = int(ends[place])
+        return self.text[end - int(self.lengths[row, which]) : end]
+
+    def _chroma(self, row: int, start: int, n_frames: int) -> Tensor:
+        assert self.melodies is not None
+        first = round(start / self.frames_per_chroma)
+        n = int(n_frames / self.frames_per_chroma) + 1
+        indices = (first + torch.arange(n)).clamp(max=self.melodies.shape[1] - 1)
+        return F.one_hot(self.melodies[row, indices].long(), 12).T.float()
