@@ -1,0 +1,193 @@
+"""CogVideoX (arXiv:2408.06072): text to video by diffusion over the latents of a causal 3D autoencoder.
+
+Official weights: THUDM/CogVideoX-2b (Apache-2.0), THUDM/CogVideoX-5b (CogVideoX licence).
+
+Axes: B batch, D latent channels, F latent frames, H height, W width, S text tokens.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from nexus.codecs.cogvideox_vae import CogVideoXVAE
+from nexus.media.video import Video
+from nexus.models.video.cogvideox_transformer import Transformer, TransformerConfig
+from nexus.process.diffusion import Field, data_field, diffusion_loss
+from nexus.process.guidance import extrapolate
+from nexus.process.noise import gaussian, generators
+from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
+from nexus.process.solvers import ddim, ddpm, dpmpp_2m
+
+Solver = Literal["ddim", "ddpm", "dpmpp_2m"]
+TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXConfig:
+    """CogVideoX-2B's defaults; `frames`, `size`, `steps` and `guidance_scale` are `generate`'s."""
+
+    network: TransformerConfig = field(default_factory=TransformerConfig)
+    snr_shift: float = 3.0
+    frames: int = 49
+    max_frames: int = 49
+    size: tuple[int, int] = (480, 720)  # height and width in pixels
+    fps: int = 8
+    steps: int = 50
+    guidance_scale: float = 6.0
+    latent_scale: float = 1.15258426  # latents times this are near unit deviation
+
+    @classmethod
+    def cogvideox_5b(cls) -> "CogVideoXConfig":
+        return cls(network=TransformerConfig.cogvideox_5b(), snr_shift=1.0, latent_scale=0.7)
+
+
+class CogVideoX(nn.Module):
+    """`vae` and `text_encoder` complete the network; `nexus.load` attaches them."""
+
+    vae: CogVideoXVAE
+    text_encoder: TextEncoder
+
+    def __init__(self, config: CogVideoXConfig):
+        super().__init__()
+        self.config = config
+        self.network = Transformer(config.network)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return zero_terminal_snr(shift_snr(scaled_linear(), self.config.snr_shift))
+
+    def gradient_checkpointing_enable(self) -> None:
+        self.network.gradient_checkpointing_enable()
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B D F H W"],
+        step: Int[Tensor, " B"],
+        text: Float[Tensor, "B S E"],
+        text_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B D F H W"]:
+        return self.network(x_t, step, text, text_mask)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Velocity error at steps drawn evenly; each batch spreads its items over the schedule.
+
+        Args:
+            batch: latents [B, D, F, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask.
+        """
+        rng = generator or torch.Generator().manual_seed(torch.seed())
+        latents, schedule = batch["latents"], self.schedule
+        n = len(latents)
+        places = (torch.arange(n) + torch.rand(n, generator=rng)) / n
+        step = (places * schedule.n_steps).long().clamp(max=schedule.n_steps - 1).to(latents.device)
+        noise = torch.randn(latents.shape, generator=rng).to(latents)
+
+        def velocity(x_t: Tensor, step: Tensor) -> Tensor:
+            return self.network(x_t, step, batch["text"], batch["text_mask"])
+
+        return {"loss": diffusion_loss(velocity, schedule, latents, noise, step, "velocity").mean()}
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str | list[str],
+        *,
+        negative: str = "",
+        frames: int | None = None,
+        size: tuple[int, int] | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        dynamic_guidance: bool = False,
+        solver: Solver = "dpmpp_2m",
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Video | list[Video]:
+        """Makes one clip for a prompt, or one for each of a list.
+
+        Args:
+            frames: 4k + 1 of them, at most `config.max_frames`.
+            size: height and width in pixels, in multiples of 16.
+            guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
+            dynamic_guidance: let the scale rise with the steps, `1 + g (1 - cos(pi (i / n)^5)) / 2`.
+            seed: item i of a list has the noise of `seed + i` alone.
+            progress: called with steps done and steps in all; an exception raised in it stops the call.
+
+        Raises:
+            ValueError: an empty or too long prompt, or frames, size, steps or solver that can't be.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        frames, size = frames or self.config.frames, size or self.config.size
+        steps = steps or self.config.steps
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        self.check(prompts, frames, size, solver)
+        device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
+
+        rngs = generators(seed, len(prompts))
+        side = self.vae.config.spatial_compression_ratio
+        shape = (self.config.network.in_channels, (frames - 1) // 4 + 1, size[0] // side, size[1] // side)
+        x = noise = gaussian(shape, rngs, device=device, dtype=dtype)
+        times = trailing(self.schedule.n_steps, steps)
+        guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
+        states = self.solve(data_field(guided, self.schedule, "velocity"), noise, times, solver, rngs)
+        for done, state in enumerate(states, 1):
+            x = state
+            if progress is not None:
+                progress(done, steps)
+        videos = [self.show(latent) for latent in x]
+        return videos[0] if isinstance(prompt, str) else videos
+
+    def check(self, prompts: list[str], frames: int, size: tuple[int, int], solver: str) -> None:
+        if not prompts or not all(p.strip() for p in prompts):
+            raise ValueError("the prompt is empty: say what the clip shows, such as 'a red boat crosses the sea'")
+        if frames < 1 or frames % 4 != 1 or frames > self.config.max_frames:
+            nearest = min(max((frames - 1) // 4 * 4 + 1, 1), self.config.max_frames)
+            raise ValueError(
+                f"frames must be 4k + 1 from 1 to {self.config.max_frames}, got {frames}; nearest is {nearest}"
+            )
+        multiple = self.vae.config.spatial_compression_ratio * self.config.network.patch_size
+        if any(s < multiple or s % multiple for s in size):
+            nearest_size = tuple(max(round(s / multiple), 1) * multiple for s in size)
+            raise ValueError(f"size must be in multiples of {multiple}, got {size}; nearest is {nearest_size}")
+        if solver not in ("ddim", "ddpm", "dpmpp_2m"):
+            raise ValueError(f"solver must be ddim, ddpm or dpmpp_2m, got {solver!r}")
+
+    def guided(self, prompts: list[str], negative: str, scale: float, times: Tensor | None) -> Field:
+        """Both halves of guidance in one batch; with `times` the scale rises from 1 along them."""
+        n = len(prompts)
+        device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
+        text, mask = self.text_encoder(prompts if scale == 1 else prompts + [negative] * n)
+        text, mask = text.to(device, dtype), mask.to(device)
+        order = {} if times is None else {int(time): i for i, time in enumerate(times)}
+
+        def field(x_t: Tensor, step: Tensor) -> Tensor:
+            if scale == 1:
+                return self.network(x_t, step.to(device), text, mask)
+            both = self.network(torch.cat([x_t, x_t]), torch.cat([step, step]).to(device), text, mask)
+            now = scale
+            if times is not None:
+                done = order[int(step[0])] / (len(times) - 1)
+                now = 1 + scale * (1 - math.cos(math.pi * done**5)) / 2
+            return extrapolate(*both.chunk(2), now)
+
+        return field
+
+    def solve(
+        self, field: Field, noise: Tensor, times: Tensor, solver: Solver, rngs: list[torch.Generator]
+    ) -> Iterator[Tensor]:
+        if solver == "dpmpp_2m":
+            return dpmpp_2m(field, noise, self.schedule, times)
+        if solver == "ddim":
+            return ddim(field, noise, self.schedule, times)
+        return ddpm(field, noise, self.schedule, times, rngs=rngs)
+
+    def show(self, latent: Float[Tensor, "D F H W"]) -> Video:
+        """Decodes one clip, so that memory does not grow with the batch."""
+        pixels = self.vae.decode(latent[None] / self.config.latent_scale)[0].float().clamp(-1, 1)
+        frames = rearrange((pixels + 1) * 127.5, "c f h w -> f h w c").round().to(torch.uint8)
+        return Video(frames.cpu().numpy(), self.config.fps)

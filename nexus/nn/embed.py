@@ -1,0 +1,32 @@
+"""Embeddings of times and places by sines and cosines (arXiv:1706.03762, section 3.5)."""
+
+import math
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+
+def timestep_embedding(t: Num[Tensor, " B"], dim: int, max_period: float = 10000.0) -> Float[Tensor, "B dim"]:
+    """Cosines, then sines, of t at `dim / 2` frequencies from 1 down to 1 / max_period (DDPM's, cosines first)."""
+    half = dim // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def sincos(positions: Float[Tensor, " T"], dim: int) -> Float[Tensor, "T dim"]:
+    """Sines, then cosines, of positions at `dim / 2` frequencies, computed in float64."""
+    frequencies = 10000.0 ** -(torch.arange(dim // 2, dtype=torch.float64) / (dim / 2))
+    angles = torch.outer(positions.double(), frequencies)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+
+def sincos_3d(
+    dim: int, frames: Float[Tensor, " F"], rows: Float[Tensor, " H"], columns: Float[Tensor, " W"]
+) -> Float[Tensor, "FHW dim"]:
+    """A quarter of the width for time, then three eighths for columns and three eighths for rows (CogVideoX-2B's)."""
+    place = dim * 3 // 8
+    f, h, w = torch.meshgrid(frames, rows, columns, indexing="ij")
+    parts = [sincos(f.flatten(), dim // 4), sincos(w.flatten(), place), sincos(h.flatten(), place)]
+    return torch.cat(parts, dim=-1)

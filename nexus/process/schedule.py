@@ -1,0 +1,98 @@
+"""Noise schedules of discrete diffusion (arXiv:2006.11239): how much signal is left at each of N training steps.
+
+`x_t = alpha * data + sigma * noise` with `alpha^2 + sigma^2 = 1`; step 0 is nearly data, step N - 1 nearly noise.
+Tables are float64.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """`signal` [N] is alpha squared (the cumulative product of 1 - beta), falling from step to step."""
+
+    signal: Float[Tensor, " N"]
+
+    def __post_init__(self):
+        falling = bool((self.signal.diff() < 0).all())
+        if not falling or self.signal[0] > 1 or self.signal[-1] < 0:
+            raise ValueError("a noise schedule must fall from at most 1 to at least 0")
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.signal)
+
+    def alpha(self, step: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Factor of the data; step -1 is the data itself."""
+        return self._at(step).sqrt()
+
+    def sigma(self, step: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Factor of the noise."""
+        return (1 - self._at(step)).sqrt()
+
+    def _at(self, step: Tensor) -> Tensor:
+        signal = self.signal[step.cpu().clamp(min=0)]
+        return torch.where(step.cpu() < 0, torch.ones_like(signal), signal)
+
+
+def from_betas(betas: Float[Tensor, " N"]) -> NoiseSchedule:
+    return NoiseSchedule((1 - betas.double()).cumprod(0))
+
+
+def linear(n_steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> NoiseSchedule:
+    """DDPM's linear betas (arXiv:2006.11239, section 4)."""
+    return from_betas(torch.linspace(start, end, n_steps, dtype=torch.float64))
+
+
+def scaled_linear(n_steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> NoiseSchedule:
+    """Betas whose square roots are linear (latent diffusion, arXiv:2112.10752)."""
+    return from_betas(torch.linspace(start**0.5, end**0.5, n_steps, dtype=torch.float64) ** 2)
+
+
+def cosine(n_steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
+    """Improved DDPM's cosine (arXiv:2102.09672, eq. 17); betas are capped so that the last step keeps some signal."""
+    t = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
+    signal = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    return from_betas((1 - signal[1:] / signal[:-1]).clamp(max=max_beta))
+
+
+def shift_snr(schedule: NoiseSchedule, scale: float) -> NoiseSchedule:
+    """Divides the signal-to-noise ratio of every step by `scale` (CogVideoX; for larger pictures, arXiv:2301.11093)."""
+    return NoiseSchedule(schedule.signal / (scale + (1 - scale) * schedule.signal))
+
+
+def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """Shifts and scales alpha so that the last step is pure noise (arXiv:2305.08891, algorithm 1)."""
+    alpha = schedule.signal.sqrt()
+    return NoiseSchedule(((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2)
+
+
+def trailing(n_steps: int, steps: int) -> Int[Tensor, " n"]:
+    """`steps` of n_steps, from the last down, evenly spaced (arXiv:2305.08891, table 2); then -1, the data."""
+    _check(n_steps, steps)
+    times = (torch.arange(steps, dtype=torch.float64) * -(n_steps / steps) + n_steps).round().long() - 1
+    return torch.cat([times, torch.tensor([-1])])
+
+
+def leading(n_steps: int, steps: int, offset: int = 0) -> Int[Tensor, " n"]:
+    """Multiples of n_steps // steps (plus `offset`) downwards, as DDIM and Stable Diffusion space them; then -1."""
+    _check(n_steps, steps)
+    times = torch.arange(steps - 1, -1, -1) * (n_steps // steps) + offset
+    return torch.cat([times, torch.tensor([-1])])
+
+
+def linspace(n_steps: int, steps: int) -> Int[Tensor, " n"]:
+    """`steps` from n_steps - 1 to 0, both included, rounded; then -1."""
+    _check(n_steps, steps)
+    times = torch.linspace(0, n_steps - 1, steps, dtype=torch.float64).round().long().flip(0)
+    return torch.cat([times, torch.tensor([-1])])
+
+
+def _check(n_steps: int, steps: int) -> None:
+    if not 1 <= steps <= n_steps:
+        raise ValueError(f"steps must be from 1 to {n_steps}, got {steps}")
