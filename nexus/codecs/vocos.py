@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nexus.media.features import MelConfig, log_mel
 from nexus.nn.checkpoint import save_folder
-from nexus.nn.conv import Conv1d
+from nexus.nn.convnext import ConvNeXt
 from nexus.nn.spectrum import InverseSTFT
 from nexus.process.spectral import mel_distance
 
@@ -73,61 +73,18 @@ class VocosConfig:
         )
 
 
-class Norm(nn.Module):
-    """Layer norm, with scale and shift looked up by bandwidth id where there are several."""
-
-    def __init__(self, dim: int, n_conditions: int | None):
-        super().__init__()
-        rows = (n_conditions,) if n_conditions else ()
-        self.weight = nn.Parameter(torch.ones(*rows, dim))
-        self.bias = nn.Parameter(torch.zeros(*rows, dim))
-
-    def forward(self, x: Float[Tensor, "B T D"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B T D"]:
-        if condition is None:
-            return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, eps=1e-6)
-        scale, shift = self.weight[condition, None], self.bias[condition, None]  # [B, 1, D]
-        return F.layer_norm(x, x.shape[-1:], eps=1e-6) * scale + shift
-
-
-class Block(nn.Module):
-    """ConvNeXt block (arXiv:2201.03545) over time."""
-
+class Vocos(ConvNeXt):
     def __init__(self, config: VocosConfig):
-        super().__init__()
         n_conditions = len(config.codes.bandwidths) if config.codes else None
-        self.conv = Conv1d(config.dim, config.dim, 7, groups=config.dim)
-        self.norm = Norm(config.dim, n_conditions)
-        self.proj_in = nn.Linear(config.dim, config.hidden_dim)
-        self.proj_out = nn.Linear(config.hidden_dim, config.dim)
-        self.gamma = nn.Parameter(torch.full((config.dim,), 1 / config.n_layers))
-
-    def residual(self, x: Float[Tensor, "B D T"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B D T"]:
-        """What is added to the block's input, from the output of its convolution."""
-        return (self.gamma * self.proj_out(F.gelu(self.proj_in(self.norm(x.mT, condition))))).mT
-
-    def forward(self, x: Float[Tensor, "B D T"], condition: Int[Tensor, " B"] | None) -> Float[Tensor, "B D T"]:
-        return x + self.residual(self.conv(x), condition)
-
-
-class Vocos(nn.Module):
-    def __init__(self, config: VocosConfig):
-        super().__init__()
+        super().__init__(config.n_features, config.dim, config.hidden_dim, config.n_layers, n_conditions)
         self.config = config
-        n_conditions = None
         if config.codes:
-            n_conditions = len(config.codes.bandwidths)
             shape = (config.codes.n_codebooks, config.codes.codebook_size, config.n_features)
             self.codebooks = nn.Parameter(torch.randn(shape))
-        self.embed = Conv1d(config.n_features, config.dim, 7)
-        self.norm = Norm(config.dim, n_conditions)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.final_norm = Norm(config.dim, None)
         self.head = nn.Linear(config.dim, config.n_fft + 2)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
         self.inverse = InverseSTFT(config.n_fft, config.hop_length, config.padding)
-        for module in self.modules():
-            if isinstance(module, nn.Conv1d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     @property
     def sample_rate(self) -> int:
@@ -157,10 +114,7 @@ class Vocos(nn.Module):
         self, features: Float[Tensor, "B C T"], bandwidth_id: Int[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B 1 L"]:
         self._check(features.shape[1], bandwidth_id)
-        x = self.norm(self.embed(features).mT, bandwidth_id).mT
-        for block in self.blocks:
-            x = block(x, bandwidth_id)
-        return self.inverse(self._spectrum(x))[:, None]
+        return self.inverse(self._spectrum(self.hidden(features, bandwidth_id)))[:, None]
 
     def _check(self, n_features: int, bandwidth_id: Tensor | None) -> None:
         if n_features != self.config.n_features:
@@ -171,8 +125,8 @@ class Vocos(nn.Module):
             )
 
     def _spectrum(self, x: Tensor) -> Tensor:
-        """Complex spectrogram [B, F, T] of the last block's output [B, D, T]."""
-        log_magnitude, phase = self.head(self.final_norm(x.mT, None)).float().mT.chunk(2, dim=1)
+        """Complex spectrogram [B, F, T] of the backbone's output [B, D, T]."""
+        log_magnitude, phase = self.head(x.mT).float().mT.chunk(2, dim=1)
         magnitude = log_magnitude.exp().clamp(max=1e2)
         return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
 
@@ -217,9 +171,26 @@ class Vocos(nn.Module):
         distance = mel_distance(output, waveform[..., : output.shape[-1]], self.sample_rate)
         return {"loss": distance, "mel": distance.detach()}
 
+    def stream(
+        self,
+        features: Float[Tensor, "B C T"],
+        state: dict[Any, Any] | None,
+        last: bool = False,
+        bandwidth_id: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Float[Tensor, "B 1 L"], dict[Any, Any]]:
+        """Samples that no later frame changes; `last` gives the rest. No state: the start."""
+        self._check(features.shape[1], bandwidth_id)
+        inverse = state["inverse"] if state else None
+        x, state = self.stream_hidden(features, state, last, bandwidth_id)
+        waveform, state["inverse"] = self.inverse.stream(self._spectrum(x), inverse, last)
+        return waveform[:, None], state
+
     @contextmanager
     def streaming(self, bandwidth_id: Int[Tensor, " B"] | None = None) -> Iterator["VocosStream"]:
-        """`with vocoder.streaming() as s: s.decode(chunk) ...; s.finish()`: chunks together equal the whole."""
+        """`with vocoder.streaming() as s: s.decode(chunk) ...`: chunks together equal the whole.
+
+        The output stays `look_ahead` frames behind; pass `last=True` with the last chunk.
+        """
         with torch.inference_mode():
             yield VocosStream(self, bandwidth_id)
 
@@ -228,29 +199,12 @@ class Vocos(nn.Module):
 
 
 class VocosStream:
-    """Decodes feature frames chunk by chunk, `Vocos.look_ahead` frames behind its input."""
+    """Decodes feature frames chunk by chunk."""
 
     def __init__(self, vocoder: Vocos, bandwidth_id: Tensor | None):
         self.vocoder, self.bandwidth_id = vocoder, bandwidth_id
-        self.states: dict[Any, Any] = {}
+        self.state: dict[Any, Any] | None = None
 
-    def decode(self, features: Float[Tensor, "B C T"], last: bool = False) -> Float[Tensor, "B 1 L"]:
-        vocoder, states, condition = self.vocoder, self.states, self.bandwidth_id
-        vocoder._check(features.shape[1], condition)
-        x, states["embed"] = vocoder.embed.stream(features, states.get("embed"), last)
-        x = vocoder.norm(x.mT, condition).mT
-        for i, block in enumerate(vocoder.blocks):
-            assert isinstance(block, Block)
-            waiting = torch.cat([states[i, "skip"], x], dim=-1) if (i, "skip") in states else x
-            y, states[i] = block.conv.stream(x, states.get(i), last)
-            x = waiting[..., : y.shape[-1]] + block.residual(y, condition)
-            states[i, "skip"] = waiting[..., y.shape[-1] :]
-        waveform, states["inverse"] = vocoder.inverse.stream(vocoder._spectrum(x), states.get("inverse"), last)
-        return waveform[:, None]
-
-    def finish(self) -> Float[Tensor, "B 1 L"]:
-        """The samples that were waiting for frames that do not come."""
-        state = self.states.get("embed")
-        if state is None:
-            raise ValueError("nothing was decoded: call decode with the first chunk before finish")
-        return self.decode(state.buffer[..., :0], last=True)
+    def decode(self, features: Float[Tensor, "B C T"], *, last: bool = False) -> Float[Tensor, "B 1 L"]:
+        waveform, self.state = self.vocoder.stream(features, self.state, last, self.bandwidth_id)
+        return waveform

@@ -7,12 +7,16 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
+from nexus.data.music.composer import compose
+from nexus.data.music.render import render
+from nexus.data.sound.world import synthesize
 from nexus.data.speech import read_manifest
 from nexus.media.audio import Audio
 
@@ -33,6 +37,18 @@ def speech(corpus: str | Path, split: str, sample_rate: int) -> Iterable[ndarray
     """Every utterance of a split of the speech corpus, mono."""
     for utterance in read_manifest(corpus, split):
         yield Audio.load(Path(corpus) / utterance.path, rate=sample_rate, mono=True).samples[0]
+
+
+def music(split: Literal["train", "valid"], n_pieces: int, sample_rate: int) -> Iterable[ndarray]:
+    """The composer's first pieces of a split, half a minute each, mono."""
+    for seed in range(n_pieces):
+        yield render(compose(seed, split, seconds=30), 30, sample_rate).samples[0]
+
+
+def sound(split: Literal["train", "valid"], n_clips: int, sample_rate: int) -> Iterable[ndarray]:
+    """The sound world's first clips of a split, four seconds each, mono."""
+    for seed in range(n_clips):
+        yield synthesize(seed, split, rate=sample_rate).audio.samples[0]
 
 
 class RandomCrops:

@@ -40,32 +40,22 @@ class ConvState:
     emitted: int = 0  # output frames
 
 
-class Conv1d(nn.Module):
-    """Convolution that keeps ceil(L / stride) frames; causal or centred."""
+class Windows(nn.Module):
+    """What is computed on windows of `extent` samples, `stride` apart: ceil(L / stride) frames, causal or centred.
+
+    `inner` maps padded input [B, C, L] to the frames of its whole windows [B, D, T].
+    """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-        causal: bool = False,
-        pad_mode: PadMode = "constant",
-        weight_norm: bool = False,
+        self, inner: nn.Module, out_channels: int, *, extent: int, stride: int, causal: bool, pad_mode: PadMode
     ):
         super().__init__()
-        if kernel_size < stride:
-            raise ValueError(f"kernel_size must be at least the stride, or samples are lost: {kernel_size} < {stride}")
-        conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
-        self.conv = normalised(conv) if weight_norm else conv
-        self.stride, self.pad_mode = stride, pad_mode
-        self.extent = (kernel_size - 1) * dilation + 1  # samples that one window spans
-        total = self.extent - stride
-        self.right = 0 if causal else total // 2
-        self.left = total - self.right
+        if extent < stride:
+            raise ValueError(f"a window must be at least as long as the stride, or samples are lost: {extent} < {stride}")
+        self.conv = inner
+        self.out_channels, self.extent, self.stride, self.pad_mode = out_channels, extent, stride, pad_mode
+        self.right = 0 if causal else (extent - stride) // 2
+        self.left = extent - stride - self.right
 
     def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
         extra = -x.shape[-1] % self.stride
@@ -99,7 +89,34 @@ class Conv1d(nn.Module):
         return y, ConvState(buffer[..., n_frames * self.stride :], tail, seen, emitted + n_frames)
 
     def _nothing(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.conv.out_channels, 0)
+        return x.new_zeros(x.shape[0], self.out_channels, 0)
+
+
+class Conv1d(Windows):
+    """Convolution over time."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        causal: bool = False,
+        pad_mode: PadMode = "constant",
+        weight_norm: bool = False,
+    ):
+        conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+        super().__init__(
+            normalised(conv) if weight_norm else conv,
+            out_channels,
+            extent=(kernel_size - 1) * dilation + 1,
+            stride=stride,
+            causal=causal,
+            pad_mode=pad_mode,
+        )
 
 
 class ConvTranspose1d(nn.Module):

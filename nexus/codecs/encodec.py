@@ -1,0 +1,333 @@
+"""EnCodec (arXiv:2210.13438): a convolutional autoencoder over waveforms (SEANet) with residual vector quantisation.
+
+Official weights: `facebook/encodec_24khz` (causal, MIT), `facebook/encodec_32khz` (MusicGen's, CC-BY-NC-4.0).
+Axes: B batch, C channels, L waveform samples, D width, T frames, K codebooks.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from nexus.codecs import frames
+from nexus.codecs.frames import FrameCoderConfig
+from nexus.nn.checkpoint import save_folder
+from nexus.nn.conv import LSTM, Conv1d, ConvTranspose1d, PadMode
+from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
+from nexus.process.spectral import mel_distance
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEANetConfig:
+    """The autoencoder; widths double from `n_filters` at each stage towards the latent."""
+
+    n_filters: int = 32
+    ratios: tuple[int, ...] = (8, 5, 4, 2)  # strides of the decoder; the encoder has them reversed
+    n_residual_layers: int = 1
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_base: int = 2
+    compress: int = 2  # residual branches are this much narrower
+    conv_shortcut: bool = True
+    n_lstm_layers: int = 2
+    causal: bool = True
+    pad_mode: PadMode = "reflect"
+    trim_right_ratio: float = 1.0
+    weight_norm: bool = True
+
+    def __post_init__(self):
+        if self.pad_mode not in ("reflect", "constant"):
+            raise ValueError(f"pad_mode must be 'reflect' or 'constant', got {self.pad_mode!r}")
+        if self.trim_right_ratio != 1 and not self.causal:
+            raise ValueError("trim_right_ratio other than 1 is for causal codecs only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecConfig:
+    sample_rate: int = 24000
+    channels: int = 1
+    seanet: SEANetConfig = field(default_factory=SEANetConfig)
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    frames: FrameCoderConfig | None = None  # the cheap encoder and decoder instead of SEANet
+
+    def __post_init__(self):
+        if self.frames is not None and self.channels != 1:
+            raise ValueError(f"the frame coder is mono, got {self.channels} channels")
+
+    @staticmethod
+    def encodec_24khz() -> "EncodecConfig":
+        """Causal, 75 Hz, up to 24 kbps."""
+        return EncodecConfig()
+
+    @staticmethod
+    def encodec_32khz() -> "EncodecConfig":
+        """MusicGen's: not causal, 50 Hz, 4 codebooks of 2048."""
+        return EncodecConfig(
+            sample_rate=32000,
+            seanet=SEANetConfig(n_filters=64, ratios=(8, 5, 4, 4), conv_shortcut=False, causal=False),
+            quantizer=QuantizerConfig(n_codebooks=4, codebook_size=2048),
+        )
+
+    @property
+    def hop_length(self) -> int:
+        return self.frames.hop_length if self.frames else math.prod(self.seanet.ratios)
+
+
+class ResidualBlock(nn.Module):
+    """A narrower convolution and one back, beside a shortcut."""
+
+    def __init__(self, config: SEANetConfig, dim: int, dilation: int):
+        super().__init__()
+        hidden = dim // config.compress
+        self.block = nn.ModuleList(
+            [
+                nn.ELU(),
+                _conv(config, dim, hidden, config.residual_kernel_size, dilation=dilation),
+                nn.ELU(),
+                _conv(config, hidden, dim, 1),
+            ]
+        )
+        self.shortcut = _conv(config, dim, dim, 1) if config.conv_shortcut else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        return self.shortcut(x) + run(self.block, x)
+
+    def stream(self, x: Float[Tensor, "B D T"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
+        waiting, inner = (x, None) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
+        y, inner = stream(self.block, x, inner, last)
+        n = y.shape[-1]
+        return self.shortcut(waiting[..., :n]) + y, (waiting[..., n:], inner)
+
+
+def _conv(config: SEANetConfig, c_in: int, c_out: int, kernel_size: int, **options: int) -> Conv1d:
+    return Conv1d(
+        c_in,
+        c_out,
+        kernel_size,
+        causal=config.causal,
+        pad_mode=config.pad_mode,
+        weight_norm=config.weight_norm,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def run(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def stream(layers: nn.ModuleList, x: Tensor, states: list[Any] | None, last: bool) -> tuple[Tensor, list[Any]]:
+    """`run` on a chunk: layers without memory are called, the others take and give their states."""
+    states = list(states or [None] * len(layers))
+    for i, layer in enumerate(layers):
+        if isinstance(layer, nn.ELU):
+            x = layer(x)
+        else:
+            x, states[i] = layer.stream(x, states[i], last)  # type: ignore[operator]
+    return x, states
+
+
+def encoder_layers(config: EncodecConfig) -> nn.ModuleList:
+    """Waveform [B, C, L] to latent [B, D, T]."""
+    seanet, dim = config.seanet, config.seanet.n_filters
+    layers: list[nn.Module] = [_conv(seanet, config.channels, dim, seanet.kernel_size)]
+    for ratio in reversed(seanet.ratios):
+        layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
+        layers += [nn.ELU(), _conv(seanet, dim, 2 * dim, 2 * ratio, stride=ratio)]
+        dim *= 2
+    layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
+    layers += [nn.ELU(), _conv(seanet, dim, config.quantizer.dim, seanet.last_kernel_size)]
+    return nn.ModuleList(layers)
+
+
+def decoder_layers(config: EncodecConfig) -> nn.ModuleList:
+    """Latent [B, D, T] to waveform [B, C, L]."""
+    seanet = config.seanet
+    dim = seanet.n_filters * 2 ** len(seanet.ratios)
+    layers: list[nn.Module] = [_conv(seanet, config.quantizer.dim, dim, seanet.kernel_size)]
+    layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
+    for ratio in seanet.ratios:
+        options = {"trim_right_ratio": seanet.trim_right_ratio, "weight_norm": seanet.weight_norm}
+        up = ConvTranspose1d(dim, dim // 2, 2 * ratio, stride=ratio, causal=seanet.causal, **options)  # type: ignore[arg-type]
+        dim //= 2
+        layers += [nn.ELU(), up]
+        layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
+    layers += [nn.ELU(), _conv(seanet, dim, config.channels, seanet.last_kernel_size)]
+    return nn.ModuleList(layers)
+
+
+@torch.no_grad()
+def keep_variance(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
+    """Normal weights that pass unit variance on; PyTorch's own would fade to nothing over the whole depth."""
+    c_out, c_in, kernel_size = conv.weight.shape
+    if isinstance(conv, nn.ConvTranspose1d):
+        c_in, kernel_size = c_out, kernel_size // conv.stride[0]
+    conv.weight = nn.Parameter(torch.randn_like(conv.weight) * (c_in * kernel_size) ** -0.5)  # through weight norm too
+    assert conv.bias is not None
+    conv.bias.zero_()
+
+
+class Coder(nn.Module):
+    """Encoder or decoder: its layers in turn."""
+
+    def __init__(self, layers: nn.ModuleList):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        return run(self.layers, x)
+
+
+@dataclass(frozen=True)
+class EncodecOutput:
+    """Reconstruction [B, C, L] and what a training step needs beside it."""
+
+    waveform: Float[Tensor, "B C L"]
+    codes: Int[Tensor, "B K T"]
+    commitment: Float[Tensor, ""]
+    perplexity: Float[Tensor, " K"]
+
+
+class Encodec(nn.Module):
+    def __init__(self, config: EncodecConfig):
+        super().__init__()
+        self.config = config
+        self.quantizer = ResidualQuantizer(config.quantizer)
+        latent_dim = config.quantizer.dim
+        if config.frames is not None:
+            self.encoder = Coder(frames.encoder_layers(config.frames, config.sample_rate, latent_dim))
+            self.decoder = Coder(frames.decoder_layers(config.frames, latent_dim))
+            return
+        self.encoder, self.decoder = Coder(encoder_layers(config)), Coder(decoder_layers(config))
+        for module in self.modules():
+            if isinstance(module, Conv1d | ConvTranspose1d):
+                keep_variance(module.conv)  # type: ignore[arg-type]
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        return self.config.sample_rate / self.config.hop_length
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.quantizer.codebook_size
+
+    @property
+    def n_codebooks(self) -> int:
+        return self.config.quantizer.n_codebooks
+
+    def codebooks_at(self, bandwidth: float) -> int:
+        """How many codebooks fit into `bandwidth` kbps."""
+        per_codebook = math.log2(self.codebook_size) * math.ceil(self.frame_rate) / 1000  # kbps
+        n = math.floor(bandwidth / per_codebook + 1e-9)
+        if not 1 <= n <= self.n_codebooks:
+            most = per_codebook * self.n_codebooks
+            raise ValueError(f"bandwidth must be {per_codebook:g} to {most:g} kbps, got {bandwidth:g}")
+        return n
+
+    def forward(
+        self,
+        waveform: Float[Tensor, "B C L"],
+        n_codebooks: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> EncodecOutput:
+        """Reconstructs; gradients pass the quantiser straight through. In training mode the codebooks learn."""
+        self._check(waveform)
+        quantized = self.quantizer(self.encoder(waveform), n_codebooks, generator)
+        output = self.decoder(quantized.vectors)[..., : waveform.shape[-1]]
+        return EncodecOutput(output, quantized.codes, quantized.commitment, quantized.perplexity)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Multi-scale mel distance and commitment, at a random number of codebooks; batch["waveform"] is [B, C, L]."""
+        result = self(batch["waveform"], self.random_depth(generator), generator)
+        mel = mel_distance(result.waveform, batch["waveform"], self.sample_rate)
+        return {"loss": mel + result.commitment, "mel": mel.detach(), "commitment": result.commitment.detach()}
+
+    def random_depth(self, generator: torch.Generator | None = None) -> int:
+        """Quantiser dropout: a number of codebooks from 1 to all of them."""
+        return int(torch.randint(1, self.n_codebooks + 1, (), generator=generator))
+
+    @torch.inference_mode()
+    def encode(
+        self, waveform: Float[Tensor, "B C L"], bandwidth: float | None = None, n_codebooks: int | None = None
+    ) -> Int[Tensor, "B K T"]:
+        """Codes of ceil(L / hop) frames.
+
+        Args:
+            bandwidth: kbps; the number of codebooks follows. Give this or `n_codebooks`; by default all are used.
+        """
+        self._check(waveform)
+        return self.quantizer.encode(self.encoder(waveform), self._depth(bandwidth, n_codebooks))
+
+    def _depth(self, bandwidth: float | None, n_codebooks: int | None) -> int | None:
+        if bandwidth is None:
+            return n_codebooks
+        if n_codebooks is not None:
+            raise ValueError("give bandwidth or n_codebooks, not both")
+        return self.codebooks_at(bandwidth)
+
+    def _check(self, waveform: Tensor) -> None:
+        if waveform.shape[1] != self.config.channels:
+            raise ValueError(f"this codec takes {self.config.channels} channels, got {waveform.shape[1]}")
+        if waveform.shape[-1] == 0:
+            raise ValueError("an empty waveform has no codes; give at least one sample")
+
+    @torch.inference_mode()
+    def decode(self, codes: Int[Tensor, "B K T"], length: int | None = None) -> Float[Tensor, "B C L"]:
+        """Waveform of T hop samples, or cut to `length`; any number of codebooks up to all."""
+        if codes.shape[-1] == 0:
+            return torch.zeros(codes.shape[0], self.config.channels, 0, device=codes.device)
+        waveform = self.decoder(self.quantizer.decode(codes))
+        return waveform if length is None else waveform[..., :length]
+
+    @contextmanager
+    def streaming(self) -> Iterator["EncodecStream"]:
+        """`with codec.streaming() as s: s.encode(chunk) ... s.decode(codes) ...`: chunks together equal the whole.
+
+        A causal codec with "constant" padding answers every frame at once; "reflect" holds the first frames back
+        until what they reflect is there, and one that is not causal stays behind by its look-ahead. Pass `last=True`
+        with the last chunk.
+        """
+        with torch.inference_mode(), parametrize.cached():
+            yield EncodecStream(self)
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        save_folder(self, folder, kind="encodec", config=self.config, dtype=dtype)
+
+
+class EncodecStream:
+    """Encodes and decodes chunk by chunk; the two directions are independent."""
+
+    def __init__(self, codec: Encodec):
+        self.codec = codec
+        self.encoder_states: list[Any] | None = None
+        self.decoder_states: list[Any] | None = None
+
+    def encode(
+        self, chunk: Float[Tensor, "B C L"], *, n_codebooks: int | None = None, last: bool = False
+    ) -> Int[Tensor, "B K T"]:
+        """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        latent, self.encoder_states = stream(self.codec.encoder.layers, chunk, self.encoder_states, last)
+        return self.codec.quantizer.encode(latent, n_codebooks)
+
+    def decode(self, codes: Int[Tensor, "B K T"], *, last: bool = False) -> Float[Tensor, "B C L"]:
+        """Samples that no later frame changes; maybe none yet."""
+        latent = self.codec.quantizer.decode(codes)
+        waveform, self.decoder_states = stream(self.codec.decoder.layers, latent, self.decoder_states, last)
+        return waveform
