@@ -23,7 +23,7 @@ class Clip(NamedTuple):
 
 
 class ClipStream(Protocol):
-    """Clip `index` of an endless stream; `describe` is what the stream is, so that a cache is not resumed with another."""
+    """Clip `index` of an endless stream; `describe` says which stream, so that a cache is not resumed with another."""
 
     rate: int
 

@@ -1,5 +1,7 @@
 """Accompaniment: chord textures, bass lines and drums, each from its rhythm strings."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from nexus.data.music.melody import chord_at, onsets
@@ -57,7 +59,7 @@ def hits(rhythm: str, chords: tuple[Chord, ...], bars: int, meter: int) -> list[
             tick = start + (bar * steps + step) * STEP
             inside = [change for change in sorted(changes) if tick < change < tick + length * STEP]
             edges = [tick, *inside, tick + length * STEP]
-            for left, right in zip(edges[:-1], edges[1:], strict=True):
+            for left, right in pairwise(edges):
                 found.append((left, step + (left - tick) // STEP, (right - left) // STEP))
     return found
 

@@ -14,7 +14,7 @@ CAPTIONS = 8
 
 @dataclass(frozen=True)
 class MusicClips:
-    """`facts` holds the piece's own, `captions` (all true of the clip) and `melody` as [start s, length s, MIDI pitch]."""
+    """`facts` holds the piece's own, `captions` (all true) and `melody` as rows [start s, length s, MIDI pitch]."""
 
     seed: int = 0
     seconds: float = 12.0

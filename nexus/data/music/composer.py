@@ -9,7 +9,7 @@ from nexus.data.music.accompaniment import write_bass, write_chords, write_drums
 from nexus.data.music.melody import write_melody
 from nexus.data.music.piece import STEP, TICKS, Note, Piece, Track
 from nexus.data.music.styles import BY_NAME, PROGRAMS, STYLES, Style
-from nexus.data.music.theory import ALL_KEYS, CLOSED, OPEN, Chord, Key, chord
+from nexus.data.music.theory import CLOSED, OPEN, Chord, Key, chord
 
 Split = Literal["train", "valid"]
 SPLITS = ("train", "valid")

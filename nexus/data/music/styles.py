@@ -101,7 +101,8 @@ STYLES = (
     Style(
         name="music box", moods=("delicate", "dreamy", "childlike", "tiny"), tempo=(66, 112), minor=0.3, meter=3,
         velocity=70, reverb=55, parts=(
-            _part("melody", "flowing", "music box, celesta", 84, 104), _part("chords", "arpeggio", "music box", 67, 80)),
+            _part("melody", "flowing", "music box, celesta", 84, 104),
+            _part("chords", "arpeggio", "music box", 67, 80)),
     ),
     Style(
         name="rock", moods=("loud", "heavy", "powerful", "raw"), tempo=(100, 150), minor=0.6, harmony="power",
@@ -119,7 +120,8 @@ STYLES = (
     Style(
         name="orchestral march", moods=("proud", "heroic", "bold", "triumphant"), tempo=(96, 132), minor=0.3,
         drums="march", velocity=100, reverb=65, parts=(
-            _part("melody", "march", "trumpet, brass, french horn", 70, 100), _part("chords", "pulse", "strings", 60, 78),
+            _part("melody", "march", "trumpet, brass, french horn", 70, 100),
+            _part("chords", "pulse", "strings", 60, 78),
             _part("bass", "oompah", "timpani", 41, 92), _part("pad", "sustain", "french horn", 55, 66)),
     ),
     Style(
@@ -132,7 +134,8 @@ STYLES = (
         name="funk", moods=("groovy", "funky", "tight", "punchy"), tempo=(96, 120), minor=0.6, harmony="seventh",
         drums="funk", velocity=92, reverb=20, parts=(
             _part("melody", "swinging", "brass, organ, saxophone", 70, 84),
-            _part("chords", "funk", "electric guitar", 62, 92), _part("bass", "funk", "slap bass, electric bass", 36, 104)),
+            _part("chords", "funk", "electric guitar", 62, 92),
+            _part("bass", "funk", "slap bass, electric bass", 36, 104)),
     ),
     Style(
         name="chiptune", moods=("retro", "8-bit", "blippy", "video-game"), tempo=(112, 150), minor=0.4, drums="chip",
