@@ -26,7 +26,7 @@ class DiTConfig:
     dim: int = 1024
     n_layers: int = 22
     n_heads: int = 16
-    ff_mult: float = 2
+    ff_mult: float = 2.0
     text_dim: int = 512
     text_layers: int = 4
     dropout: float = 0.1
