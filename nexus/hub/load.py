@@ -1,20 +1,19 @@
 """`nexus.load`: weights in any layout we know, to a model ready to generate."""
 
 import hashlib
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from nexus.hub import cogvideox, encodec, f5tts, musicgen, native, vocos
 from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
 
-# Asked in this order; the first that recognises a source loads it.
-FAMILIES: tuple[ModuleType, ...] = (native, musicgen, cogvideox, f5tts, vocos, encodec)
+# Asked in this order, each imported when it is asked; the first that recognises a source loads it.
+FAMILIES = ("native", "musicgen", "cogvideox", "f5tts", "vocos", "encodec")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,12 +72,14 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
 
 
 def _load(source: Source) -> nn.Module:
-    for family in FAMILIES:
+    for name in FAMILIES:
+        family = importlib.import_module(f"nexus.hub.{name}")
         if family.recognise(source):
             return family.load(source)
     held = ", ".join(sorted(p.name for p in source.path.iterdir())[:8]) if source.is_folder else "one file"
-    families = ", ".join(family.__name__.rsplit(".", 1)[-1] for family in FAMILIES)
-    raise ValueError(f"{source.name}: no known layout (it holds {held or 'nothing'}); known are {families}")
+    raise ValueError(
+        f"{source.name}: no known layout (it holds {held or 'nothing'}); known are those of {', '.join(FAMILIES)}"
+    )
 
 
 def _device(device: str) -> torch.device:
