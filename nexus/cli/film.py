@@ -25,12 +25,12 @@ def film(
 
     Stopped and started again it goes on; a second run makes only what changed.
     """
-    from nexus.film.render import render
-
     path, started = output or Path("film.mp4"), time.monotonic()
     if not storyboard.is_file():
         raise FileNotFoundError(f"{storyboard}: there is no such storyboard")
     check_output(path, (".mp4",))
+    from nexus.film.render import render
+
     with Watch() as watch:
         made = render(storyboard, path, seed=seed, device=device, progress=watch)
     if as_json:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -24,12 +25,13 @@ for command in (film.film, say.say, music.music, sound.sound, video.video, model
 app.add_typer(data.app, name="data")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from nexus import __version__
 
         typer.echo(f"nexus {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -92,9 +94,8 @@ def _extra(module: str) -> str:
     except PackageNotFoundError:
         needed = []
     name = module.split(".")[0].replace("_", "-")
-    for requirement in needed:
-        if requirement.lower().startswith(name) and "extra ==" in requirement:
-            extra = requirement.split("extra ==")[1].strip(" '\"")
+    for extra in ("train", "eval"):
+        if any(need.lower().startswith(name) and re.search(f"extra == ['\"]{extra}", need) for need in needed):
             return f"install it with: pip install 'nexus-media[{extra}]'"
     installed = importlib.util.find_spec("torch") is not None
     return "the installation is incomplete: pip install nexus-media" if installed else "pip install torch nexus-media"

@@ -1,0 +1,108 @@
+"""Stub models behind `nexus.load`, so that the commands are tested without weights."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import nexus
+from nexus.cli.main import main
+from nexus.media.audio import Audio
+from nexus.media.video import Video
+
+RATE = 8000
+
+
+class Stub:
+    """Remembers its calls; noise by seed, so that equal seeds are equal files."""
+
+    def __init__(self, name):
+        self.calls = []
+        self.info = SimpleNamespace(name=name, kind=type(self).__name__, weights_hash="0123456789abcdef", licence="MIT")
+
+    def noise(self, *shape, seed):
+        return np.random.default_rng(seed).uniform(-0.5, 0.5, shape).astype(np.float32)
+
+    def work(self, progress, **call):
+        self.calls.append(call)
+        for done in range(1, 5):
+            if progress is not None:
+                progress(done, 4)
+
+
+class F5TTS(Stub):
+    def generate(self, prompt, *, voice=None, voice_text=None, accent=None, speed=1.0, seed=None, progress=None):
+        self.work(progress, prompt=prompt, voice=voice, voice_text=voice_text, accent=accent, speed=speed, seed=seed)
+        return Audio(self.noise(RATE, seed=seed), RATE)
+
+    def stream(self, prompt, *, voice=None, speed=1.0, seed=None):
+        whole = self.generate(prompt, voice=voice, speed=speed, seed=seed)
+        yield whole.cut(0, 3000)
+        yield whole.cut(3000)
+
+
+class MusicGen(Stub):
+    def generate(self, prompt, **settings):
+        duration = settings["duration"]
+        if duration > 30:
+            raise ValueError(f"duration must be over 0 and at most 30 s, got {duration:g}")
+        if "melody" in settings and not settings["melody"].length:
+            raise ValueError("the melody is empty")
+        self.work(settings.pop("progress"), prompt=prompt, **settings)
+        return Audio(self.noise(round(duration * RATE), seed=settings["seed"]), RATE)
+
+
+class CogVideoX(Stub):
+    fps = 8
+
+    def generate(self, prompt, *, frames=9, steps=20, seed=None, progress=None):
+        self.work(progress, prompt=prompt, frames=frames, steps=steps, seed=seed)
+        return Video(np.zeros((frames, 32, 48, 3), np.uint8), 8)
+
+
+KINDS = {"f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}
+
+
+@pytest.fixture
+def models(monkeypatch):
+    """The stubs by name, made as they are loaded."""
+    made = {}
+
+    def load(name, *, device="auto", dtype="auto"):
+        from nexus.hub.source import find
+
+        kind = name.removeprefix("nexus/").partition("-")[0]
+        if kind not in KINDS:
+            find(name)
+        return made.setdefault(name, KINDS[kind](name))
+
+    monkeypatch.setitem(vars(nexus), "load", load)
+    return made
+
+
+@pytest.fixture
+def run(models, capsys, monkeypatch, tmp_path):
+    """Runs a command line in a folder of its own; (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NEXUS_DEBUG", raising=False)
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def voice(tmp_path):
+    """A recording of `seconds`, or of given samples."""
+
+    def make(seconds=3.0, samples=None):
+        if samples is None:
+            samples = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * RATE))
+        path = tmp_path / "voice.wav"
+        Audio(np.asarray(samples, np.float32), RATE).save(path)
+        return path
+
+    return make

@@ -1,0 +1,140 @@
+"""Every wrong input ends in a sentence on stderr, exit code 2 or 1, and no file."""
+
+import errno
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from nexus.cli.main import main
+from nexus.media.audio import Audio
+
+RATE = 8000
+
+
+def nan_voice(folder):
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * RATE).astype(np.float32)
+    samples[1000] = np.nan
+    soundfile.write(folder / "nan.wav", samples, RATE, subtype="FLOAT")
+
+
+def voice(name, seconds, level=0.3):
+    return lambda folder: soundfile.write(
+        folder / name, level * np.random.default_rng(0).uniform(-1, 1, round(seconds * RATE)), RATE
+    )
+
+
+def text(name, content):
+    return lambda folder: (folder / name).write_text(content)
+
+
+# name: (files made first, command line, exit code, words of the sentence)
+CASES = {
+    "unknown model": (None, "say hi --model nexus/f5-tiny", 2, "unknown model 'nexus/f5-tiny'"),
+    "missing folder as model": (None, "say hi --model ./nothing", 2, "./nothing: no such file or folder"),
+    "model of another kind": (None, "say hi --model nexus/musicgen-tiny", 2, "is a MusicGen, and this command needs"),
+    "empty prompt": (None, ["music", " "], 2, "the text is empty"),
+    "prompt too long": (None, ["music", "la " * 1000], 2, "3000 characters, at most 2000"),
+    "text too long": (None, ["say", "la " * 10000], 2, "30000 characters, at most 20000"),
+    "missing folder": (None, "say hi -o gone/further/a.wav", 2, "there is no folder"),
+    "a folder as output": (lambda folder: (folder / "a.wav").mkdir(), "say hi -o a.wav", 2, "is a folder"),
+    "unknown suffix": (None, "say hi -o a.txt", 2, "must end in one of .wav"),
+    "sound suffix for video": (None, "video boat -o a.wav", 2, "must end in one of .mp4"),
+    "voice missing": (None, "say hi --voice none.wav", 2, "none.wav"),
+    "voice too short": (voice("v.wav", 0.2), "say hi --voice v.wav", 2, "lasts 0.2 s; a voice of 1 to 60 s"),
+    "voice too long": (voice("v.wav", 600), "say hi --voice v.wav", 2, "lasts 600.0 s; a voice of 1 to 60 s"),
+    "voice silent": (voice("v.wav", 3, 0), "say hi --voice v.wav", 2, "v.wav is silent"),
+    "voice with NaN": (nan_voice, "say hi --voice nan.wav", 2, "finite"),
+    "voice that is text": (text("v.wav", "hello"), "say hi --voice v.wav", 2, "v.wav"),
+    "transcript without voice": (None, "say hi --voice-text hello", 2, "give --voice too"),
+    "speed out of range": (None, "say hi --speed 9", 2, "'--speed': Input should be less than or equal to 4"),
+    "speed not a number": (None, "say hi --speed fast", 2, "valid number"),
+    "unknown accent": (None, "say hi --accent fr", 2, "'fr'"),
+    "negative seed": (None, "say hi --seed -1", 2, "--seed"),
+    "duration too long": (None, "music calm --duration 1000", 2, "at most 30 s, got 1000"),
+    "no duration": (None, "music calm --duration 0", 2, "--duration"),
+    "melody missing": (None, "music calm --melody none.wav", 2, "none.wav"),
+    "frames and duration": (None, "video boat --frames 5 --duration 1", 2, "give one of them"),
+    "size that is none": (None, "video boat --size big", 2, "'big' is not WIDTHxHEIGHT"),
+    "size that the model has not": (None, "video boat --size 64x64", 2, "has no setting 'width'"),
+    "model that cannot stream": (None, "sound rain --stream --model nexus/sound-tiny", 2, "cannot stream"),
+    "stream and json": (None, "say hi --stream --json", 2, "both want standard output"),
+    "no command": (None, "sing hi", 2, "No such command 'sing'"),
+    "no text": (None, "say", 2, "Missing argument"),
+    "unknown option": (None, "say hi --loud", 2, "--loud"),
+    "storyboard missing": (None, "film none.yaml", 2, "none.yaml: there is no such storyboard"),
+    "unknown recipe": (None, "train f5tts-tinny", 2, "unknown recipe 'f5tts-tinny'; nearest: f5tts-tiny"),
+    "recipe file missing": (None, "train mine.py", 2, "there is no recipe file mine.py"),
+    "recipe file without recipe": (text("mine.py", "x = 1\n"), "train mine.py", 2, "defines no recipe"),
+    "unknown setting": (None, "train vocos-tiny loop.stp=3", 2, "unknown field 'stp'"),
+    "unknown card": (None, "models nexus/nothing", 2, "unknown model 'nexus/nothing'"),
+}
+
+
+@pytest.mark.parametrize(("before", "line", "expected", "sentence"), CASES.values(), ids=CASES.keys())
+def test_bad_input(run, tmp_path, before, line, expected, sentence):
+    if before is not None:
+        before(tmp_path)
+    made = set(tmp_path.rglob("*"))
+    code, out, err = run(*(line.split() if isinstance(line, str) else line))
+    assert code == expected and out == ""
+    assert sentence in " ".join(err.replace("│", " ").split()) and "Traceback" not in err
+    assert set(tmp_path.rglob("*")) == made
+
+
+def test_a_full_disk(run, tmp_path, monkeypatch):
+    def full(self, path, bitrate=None):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Audio, "save", full)
+    code, out, err = run("say", "hi")
+    assert (code, out) == (1, "") and err == "nexus: speech.wav: no space left on device\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_is_told_as_one(run, models, monkeypatch):
+    run("say", "hi")
+
+    def broken(*args, **kwargs):
+        raise AttributeError("'NoneType' object has no attribute 'x'")
+
+    monkeypatch.setattr(type(models["nexus/f5tts-tiny"]), "generate", broken)
+    code, _, err = run("say", "hi")
+    assert code == 1 and "NEXUS_DEBUG=1" in err and "Traceback" not in err
+    monkeypatch.setenv("NEXUS_DEBUG", "1")
+    code, _, err = run("say", "hi")
+    assert code == 1 and "Traceback" in err
+
+
+def test_text_that_is_not_utf8(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00"), encoding="utf-8"))
+    code, _, err = run("say", "-")
+    assert code == 2 and "not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 1, "out of memory"),
+        (ModuleNotFoundError("No module named 'accelerate'", name="accelerate"), 1, r"'nexus-media\[train\]'"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.wav"), 1, "a.wav: permission denied"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_failures(run, models, monkeypatch, error, code, said):
+    run("say", "hi")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(type(models["nexus/f5tts-tiny"]), "generate", fail)
+    ended, _, err = run("say", "hi")
+    assert ended == code and re.search(said, err)
+
+
+def test_help_is_not_an_error(capsys):
+    assert main(["--help"]) == 0 and main(["say", "--help"]) == 0 and main(["data", "build", "--help"]) == 0
+    assert "--voice-text" in capsys.readouterr().out

@@ -1,0 +1,127 @@
+"""What each generating command asks of its model, writes and prints."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from nexus.media.audio import Audio
+from nexus.media.video import Video
+
+COMMANDS = {
+    "say": ("speech.wav", "nexus/f5tts-tiny"),
+    "music": ("music.wav", "nexus/musicgen-tiny"),
+    "sound": ("sound.wav", "nexus/sound-tiny"),
+    "video": ("video.mp4", "nexus/cogvideox-tiny"),
+}
+
+
+@pytest.mark.parametrize(("command", "default", "model"), [(k, *v) for k, v in COMMANDS.items()])
+def test_json_file_and_record_agree(run, tmp_path, command, default, model):
+    code, out, err = run(command, "a red boat", "--seed", 7, "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["path"] == default and told["model"] == model and told["seed"] == 7
+    assert told["weights_hash"] == "0123456789abcdef" and told["licence"] == "MIT" and told["prompt"] == "a red boat"
+    assert told["seconds"] > 0 and told["elapsed"] >= 0
+    assert json.loads((tmp_path / f"{default}.json").read_text()) == told
+    media = (Video if default.endswith("mp4") else Audio).load(tmp_path / default)
+    assert media.seconds == pytest.approx(told["seconds"], abs=0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [default, f"{default}.json"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_told_seed_makes_the_same_again(run, tmp_path, command):
+    name = COMMANDS[command][0]
+    told = json.loads(run(command, "a red boat", "--json")[1])
+    first = (tmp_path / name).read_bytes()
+    again = json.loads(run(command, "a red boat", "--json", "--seed", told["seed"])[1])
+    assert (tmp_path / name).read_bytes() == first and again["seed"] == told["seed"]
+    assert json.loads(run(command, "a red boat", "--json")[1])["seed"] != told["seed"]
+
+
+def test_say_passes_its_options_on(run, models, voice):
+    code, out, _ = run(
+        "say", "Hello.", "--voice", voice(), "--voice-text", "Hi.", "--speed", 1.5, "--accent", "gb", "-o", "a.flac"
+    )
+    assert code == 0 and out.startswith("a.flac: 1.00 s, seed ")
+    call = models["nexus/f5tts-tiny"].calls[0]
+    assert call["voice"].seconds == 3 and call["voice_text"] == "Hi."
+    assert (call["speed"], call["accent"], call["prompt"]) == (1.5, "gb", "Hello.")
+
+
+def test_what_is_not_said_is_left_to_the_model(run, models):
+    run("say", "Hello.")
+    assert models["nexus/f5tts-tiny"].calls[0] | {"seed": 0} == {
+        "prompt": "Hello.", "voice": None, "voice_text": None, "accent": None, "speed": 1.0, "seed": 0
+    }  # fmt: skip
+
+
+def test_music_and_sound(run, models, voice):
+    assert run("music", "calm piano", "--duration", 2.5, "--melody", voice())[0] == 0
+    assert run("sound", "rain", "--duration", 1, "--model", "nexus/musicgen-other")[0] == 0
+    call = models["nexus/musicgen-tiny"].calls[0]
+    assert call["duration"] == 2.5 and call["melody"].seconds == 3
+    assert models["nexus/musicgen-other"].calls[0]["duration"] == 1
+
+
+def test_video_counts_frames_from_a_duration(run, models, tmp_path):
+    assert run("video", "a boat", "--duration", 1.5, "--steps", 3)[0] == 0
+    assert run("video", "a boat", "--frames", 5)[0] == 0
+    first, second = models["nexus/cogvideox-tiny"].calls
+    assert (first["frames"], first["steps"]) == (12, 3) and (second["frames"], second["steps"]) == (5, 20)
+    assert Video.load(tmp_path / "video.mp4").length == 5
+
+
+def test_text_from_standard_input(run, models, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Read this.\n"))
+    assert run("say", "-")[0] == 0
+    assert models["nexus/f5tts-tiny"].calls[0]["prompt"] == "Read this."
+
+
+def test_stream_is_wav_on_standard_output(run, monkeypatch, tmp_path):
+    out = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", out)
+    assert run("say", "Hello.", "--stream", "--seed", 3, "-o", "kept.wav")[0] == 0
+    heard = out.buffer.getvalue()
+    assert heard[:4] == b"RIFF" and heard[36:40] == b"data"
+    samples = np.frombuffer(heard[44:], "<i2") / 32767
+    kept = Audio.load(tmp_path / "kept.wav")
+    np.testing.assert_allclose(samples, kept.samples[0], atol=1 / 32767)
+    assert int.from_bytes(heard[24:28], "little") == kept.rate
+
+
+def test_stream_alone_leaves_no_file(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert run("say", "Hello.", "--stream")[0] == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_older_file_is_kept_until_the_new_one_is_whole(run, models, tmp_path, monkeypatch):
+    assert run("say", "Hello.", "--seed", 1)[0] == 0
+    before = (tmp_path / "speech.wav").read_bytes()
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(models["nexus/f5tts-tiny"]), "work", stop)
+    assert run("say", "Hello.", "--seed", 2)[0] == 130
+    assert (tmp_path / "speech.wav").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["speech.wav", "speech.wav.json"]
+
+
+def test_progress_reaches_a_terminal_only():
+    from rich.console import Console
+
+    from nexus.cli.progress import Watch
+
+    for terminal in (True, False):
+        text = io.StringIO()
+        with Watch(Console(file=text, force_terminal=terminal, width=100)) as watch:
+            watch.stage("loading it")
+            watch.stage("speaking with it")
+            watch(1, 4)
+            watch.bar.refresh()
+        assert ("speaking with it" in text.getvalue() and "25%" in text.getvalue()) == terminal
