@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int16
@@ -22,6 +22,7 @@ class Clip(NamedTuple):
     facts: dict[str, Any]
 
 
+@runtime_checkable
 class ClipStream(Protocol):
     """Clip `index` of an endless stream; `describe` says which stream, so that a cache is not resumed with another."""
 
