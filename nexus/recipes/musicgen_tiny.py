@@ -1,0 +1,122 @@
+"""`nexus/musicgen-tiny`: MusicGen's melody variant over `nexus/encodec-tiny`, on the rule-based composer's pieces."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from nexus.data import music, sound
+from nexus.data.clips import CachedClips
+from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of
+from nexus.hub.load import describe, load
+from nexus.hub.source import find
+from nexus.media.audio import Audio
+from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
+from nexus.nn.checkpoint import save_folder
+from nexus.text.encoders import minilm
+from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+
+WORLDS = {"music": music.cache_clips, "sound": sound.cache_clips}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRecipe(Recipe):
+    """A transformer over the codes of one world's clips; codes and text states are computed once into `cache`."""
+
+    world: Literal["music", "sound"] = "music"
+    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, warmup_steps=100)
+    codec: str = "nexus/encodec-tiny"
+    cache: str = "runs/cache"
+    n_clips: int = 800
+    n_valid: int = 60
+    clip_seconds: float = 12.0
+    n_captions: int = 4  # of each clip, one drawn for a crop
+    crop_lengths: tuple[int, ...] = (250, 250, 500)  # frames, one drawn for a batch
+    frames_per_batch: int = 2000
+    dim: int = 192
+    n_layers: int = 6
+    n_heads: int = 3
+    with_melody: bool = True
+
+    def config(self) -> MusicGenConfig:
+        melody = MelodyConfig(sample_rate=24000, n_fft=16384, hop_length=8192, length=30) if self.with_melody else None
+        return MusicGenConfig(
+            dim=self.dim,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            ffn_dim=4 * self.dim,
+            codebook_size=1024,
+            text_dim=384,
+            melody=melody,
+            max_duration=max(self.crop_lengths) / 50,
+            condition_dropout=0.1,
+        )
+
+    def networks(self) -> dict[str, nn.Module]:
+        model = MusicGen(self.config())
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and "embed" not in name:
+                nn.init.normal_(weight, std=0.02)
+            elif "embed" in name:
+                nn.init.normal_(weight, std=0.3)  # four are summed, beside sinusoids of size 0.7
+        return {"model": model}
+
+    def objectives(self, networks: Networks) -> tuple[Objective, ...]:
+        return (
+            Objective("tokens", ("model",), lambda nets, batch, rng: nets["model"].loss(batch, rng), self.optimizer),
+        )
+
+    def clips(self, split: Literal["train", "valid"]) -> CachedClips:
+        folder = Path(self.cache) / self.world / split
+        WORLDS[self.world](folder, self.n_clips if split == "train" else self.n_valid, self.clip_seconds, split)
+        return CachedClips(folder)
+
+    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
+        clips, config = self.clips(split), self.config()
+        folder = Path(self.cache) / "tokens" / f"{self.world}-{split}"
+        text = kept(
+            folder / f"text-{self.n_captions}.safetensors", lambda: encode_captions(minilm(), clips, self.n_captions)
+        )
+        melodies, frames_per_chroma = None, 1.0
+        if (melody := config.melody) is not None:
+            stacked = kept(
+                folder / f"melody-{melody.hop_length}.safetensors",
+                lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
+            )
+            melodies, frames_per_chroma = stacked["melody"], melody.hop_length / 480
+        codec_hash = describe(find(self.codec), "encodec").weights_hash
+        codes = kept(folder / f"codes-{codec_hash}.safetensors", lambda: encode_clips(load(self.codec), clips))
+        return TokenBatches(
+            codes=codes["codes"],
+            text=text["text"],
+            lengths=text["lengths"],
+            melodies=melodies,
+            frames_per_chroma=frames_per_chroma,
+            crop_lengths=self.crop_lengths,
+            frames_per_batch=self.frames_per_batch,
+            seed=self.loop.seed,
+        )
+
+    def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
+        assert isinstance(model, MusicGen)
+        model.codec, model.text_encoder = load(self.codec), minilm()
+        prompts = [self.clips("valid")[i].caption for i in range(2)]
+        heard = model.generate(prompts, duration=model.config.max_duration, seed=0)
+        del model.codec, model.text_encoder
+        return {
+            f"{i}-{prompt[:40].replace('/', ' ')}": audio
+            for i, (prompt, audio) in enumerate(zip(prompts, heard, strict=True))
+        }
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, MusicGen)
+        parts = {"codec": self.codec, "text_encoder": "minilm"}
+        save_folder(model, folder, kind="musicgen", config=model.config, parts=parts, dtype=torch.float16)
+
+
+recipe = TokenRecipe(
+    name="musicgen-tiny",
+    loop=LoopConfig(steps=1200, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+)
