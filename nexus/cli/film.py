@@ -11,11 +11,17 @@ from nexus.cli.clip import check_output
 from nexus.cli.options import Device, Json, Output, Seed
 from nexus.cli.progress import Watch
 
-Storyboard = Annotated[Path, typer.Argument(help="A storyboard, YAML or JSON; see examples/.", show_default=False)]
-
 
 def film(
-    storyboard: Storyboard,
+    storyboard: Annotated[Path, typer.Argument(help="YAML or JSON; see examples/.", show_default=False)],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Another model for a kind, such as music=facebook/musicgen-small."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Where what was made is kept.", show_default="~/.cache/nexus/film")
+    ] = None,
+    stems: Annotated[bool, typer.Option("--stems", help="Also write dialogue, music and effects apart.")] = False,
     seed: Seed = None,
     device: Device = "auto",
     output: Output = None,
@@ -23,7 +29,7 @@ def film(
 ) -> None:
     """Renders STORYBOARD: pictures, voices, score and sounds, cut, mixed and subtitled. Writes film.mp4.
 
-    Stopped and started again it goes on; a second run makes only what changed.
+    Stopped and started again it goes on; a second run makes only what changed. A seed gives other takes.
     """
     path, started = output or Path("film.mp4"), time.monotonic()
     if not storyboard.is_file():
@@ -32,8 +38,30 @@ def film(
     from nexus.film.render import render
 
     with Watch() as watch:
-        made = render(storyboard, path, seed=seed, device=device, progress=watch)
+        made = render(
+            storyboard,
+            path,
+            cache=cache,
+            models=models_by_kind(model or []),
+            device=device,
+            seed=seed or 0,
+            progress=watch.during,
+            keep_stems=stems,
+        )
+    elapsed = round(time.monotonic() - started, 3)
     if as_json:
-        typer.echo(json.dumps(made | {"elapsed": round(time.monotonic() - started, 3)}, ensure_ascii=False))
+        files = [str(file) for file in made.files]
+        counts = {"made": len(made.made), "reused": len(made.reused), "elapsed": elapsed}
+        facts = {"path": str(made.path), "files": files, "seed": seed or 0, **counts, "film": made.manifest}
+        typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
-        typer.echo(f"{path}: made in {time.monotonic() - started:.0f} s")
+        length = made.manifest["duration"]
+        typer.echo(f"{path}: {length:.1f} s, {len(made.made)} made, {len(made.reused)} reused, in {elapsed:.0f} s")
+
+
+def models_by_kind(choices: list[str]) -> dict[str, str]:
+    """`["music=facebook/musicgen-small"]` as {"music": "facebook/musicgen-small"}."""
+    for choice in choices:
+        if "=" not in choice:
+            raise ValueError(f"--model {choice!r} is not KIND=NAME, such as music=facebook/musicgen-small")
+    return dict(choice.split("=", 1) for choice in choices)

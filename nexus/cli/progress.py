@@ -27,6 +27,13 @@ class Watch:
             self.bar.remove_task(self.task)
         self.task = self.bar.add_task(description, total=None)
 
+    def during(self, done: float, total: float, what: str) -> None:
+        """For work that says itself what it is doing."""
+        if self.task is None:
+            self.stage(what)
+        assert self.task is not None
+        self.bar.update(self.task, completed=done, total=total, description=what)
+
     def __call__(self, done: int, total: int) -> None:
         if self.task is not None:
             self.bar.update(self.task, completed=done, total=total)

@@ -31,21 +31,20 @@ def video(
     if frames is not None and duration is not None:
         raise ValueError("--frames and --duration both say how long; give one of them")
     clip = PICTURE.clip(prompt, output, model, seed, device, as_json, stream=False)
-    width, height = read_size(size)
-    clip.make(_frames_of_duration, frames=frames, duration=duration, width=width, height=height, steps=steps)
+    clip.make(_in_frames, frames=frames, duration=duration, size=None if size is None else read_size(size), steps=steps)
 
 
-def _frames_of_duration(model: Any, settings: Settings) -> Settings:
-    """`duration` in the frames of a model that counts those."""
+def _in_frames(model: Any, settings: Settings) -> Settings:
+    """A duration as the nearest number of frames that the model can make, 4k + 1."""
     duration = settings.pop("duration", None)
-    return settings if duration is None else settings | {"frames": max(1, round(duration * float(model.fps)))}
+    if duration is None:
+        return settings
+    return settings | {"frames": max(0, round((duration * model.config.fps - 1) / 4)) * 4 + 1}
 
 
-def read_size(size: str | None) -> tuple[int | None, int | None]:
-    """`256x144` as (256, 144)."""
-    if size is None:
-        return None, None
+def read_size(size: str) -> tuple[int, int]:
+    """Height and width of `256x144` (width first, as screens are called)."""
     width, _, height = size.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise ValueError(f"--size {size!r} is not WIDTHxHEIGHT in pixels, such as 256x144")
-    return int(width), int(height)
+    return int(height), int(width)

@@ -53,11 +53,11 @@ class MusicGen(Stub):
 
 
 class CogVideoX(Stub):
-    fps = 8
+    config = SimpleNamespace(fps=8)
 
-    def generate(self, prompt, *, frames=9, steps=20, seed=None, progress=None):
-        self.work(progress, prompt=prompt, frames=frames, steps=steps, seed=seed)
-        return Video(np.zeros((frames, 32, 48, 3), np.uint8), 8)
+    def generate(self, prompt, *, frames=9, size=(32, 48), steps=20, seed=None, progress=None):
+        self.work(progress, prompt=prompt, frames=frames, size=size, steps=steps, seed=seed)
+        return Video(np.zeros((frames, *size, 3), np.uint8), 8)
 
 
 KINDS = {"f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}

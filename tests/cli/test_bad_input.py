@@ -31,6 +31,15 @@ def text(name, content):
     return lambda folder: (folder / name).write_text(content)
 
 
+BOARD = """
+title: A test
+cast: {a: {}}
+scenes:
+  - shot: a boat
+    duration: 2
+    say: [{who: a, line: "Hello."}]
+"""
+
 # name: (files made first, command line, exit code, words of the sentence)
 CASES = {
     "unknown model": (None, "say hi --model nexus/f5-tiny", 2, "unknown model 'nexus/f5-tiny'"),
@@ -59,7 +68,13 @@ CASES = {
     "melody missing": (None, "music calm --melody none.wav", 2, "none.wav"),
     "frames and duration": (None, "video boat --frames 5 --duration 1", 2, "give one of them"),
     "size that is none": (None, "video boat --size big", 2, "'big' is not WIDTHxHEIGHT"),
-    "size that the model has not": (None, "video boat --size 64x64", 2, "has no setting 'width'"),
+    "setting that the model has not": (None, "say hi --stream --accent gb", 2, "has no setting 'accent'"),
+    "film model without kind": (text("a.yaml", "title: x"), "film a.yaml --model x", 2, "is not KIND=NAME"),
+    "film model of no kind": (text("a.yaml", BOARD), "film a.yaml --model smell=x", 2, "'smell'"),
+    "storyboard with a misspelt key": (text("a.yaml", BOARD.replace("shot", "shoot")), "film a.yaml", 2, "shoot"),
+    "unknown speaker": (text("a.yaml", BOARD.replace("who: a", "who: b")), "film a.yaml", 2, "'b'"),
+    "zero-length scene": (text("a.yaml", BOARD.replace("duration: 2", "duration: 0")), "film a.yaml", 2, "duration"),
+    "film into a missing folder": (text("a.yaml", BOARD), "film a.yaml -o gone/film.mp4", 2, "there is no folder"),
     "model that cannot stream": (None, "sound rain --stream --model nexus/sound-tiny", 2, "cannot stream"),
     "stream and json": (None, "say hi --stream --json", 2, "both want standard output"),
     "no command": (None, "sing hi", 2, "No such command 'sing'"),

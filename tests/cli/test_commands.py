@@ -68,10 +68,13 @@ def test_music_and_sound(run, models, voice):
 
 
 def test_video_counts_frames_from_a_duration(run, models, tmp_path):
-    assert run("video", "a boat", "--duration", 1.5, "--steps", 3)[0] == 0
+    assert run("video", "a boat", "--duration", 1.5, "--steps", 3, "--size", "64x48")[0] == 0
     assert run("video", "a boat", "--frames", 5)[0] == 0
     first, second = models["nexus/cogvideox-tiny"].calls
-    assert (first["frames"], first["steps"]) == (12, 3) and (second["frames"], second["steps"]) == (5, 20)
+    assert (first["frames"], first["steps"], first["size"]) == (13, 3, (48, 64)) and (
+        second["frames"],
+        second["steps"],
+    ) == (5, 20)
     assert Video.load(tmp_path / "video.mp4").length == 5
 
 
@@ -125,3 +128,30 @@ def test_progress_reaches_a_terminal_only():
             watch(1, 4)
             watch.bar.refresh()
         assert ("speaking with it" in text.getvalue() and "25%" in text.getvalue()) == terminal
+
+
+def test_film_hands_over_and_tells(run, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from nexus.film import render as module
+
+    calls = []
+
+    def render(storyboard, out, *, progress, **settings):
+        calls.append((storyboard.name, out.name, settings))
+        progress(1.0, 2.0, "shot 1")
+        out.write_bytes(b"film")
+        return SimpleNamespace(path=out, files=(out,), made=("a", "b"), reused=("c",), manifest={"duration": 4.0})
+
+    monkeypatch.setattr(module, "render", render)
+    (tmp_path / "board.yaml").write_text("title: x\n")
+    code, out, err = run("film", "board.yaml", "--model", "music=./mine", "--cache", "kept", "--seed", 4, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) | {"elapsed": 0} == {
+        "path": "film.mp4", "files": ["film.mp4"], "seed": 4, "made": 2, "reused": 1, "elapsed": 0,
+        "film": {"duration": 4.0},
+    }  # fmt: skip
+    name, written, settings = calls[0]
+    assert (name, written, str(settings["cache"])) == ("board.yaml", "film.mp4", "kept")
+    assert settings["models"] == {"music": "./mine"} and settings["device"] == "auto"
+    assert run("film", "board.yaml")[1].startswith("film.mp4: 4.0 s, 2 made, 1 reused")
