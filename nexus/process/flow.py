@@ -52,7 +52,7 @@ def uniform_times(steps: int) -> Float[Tensor, " N"]:
     return torch.linspace(0, 1, steps + 1)
 
 
-def sway(times: Float[Tensor, " N"], coefficient: float = -1.0) -> Float[Tensor, " N"]:
+def sway(times: Float[Tensor, " N"], coefficient: float | int = -1.0) -> Float[Tensor, " N"]:
     """Sway sampling (F5-TTS, arXiv:2410.06885, eq. 7): coefficients below 0 spend more steps near the noise."""
     if not -1 <= coefficient <= 2 / (math.pi - 2):
         raise ValueError(f"sway coefficient must be in [-1, {2 / (math.pi - 2):.2f}] to keep order, got {coefficient}")

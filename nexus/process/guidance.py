@@ -12,12 +12,12 @@ from torch import Tensor
 Field = Callable[[Tensor, Tensor], Tensor]
 
 
-def extrapolate(cond: Tensor, null: Tensor, guidance_scale: float) -> Tensor:
+def extrapolate(cond: Tensor, null: Tensor, guidance_scale: float | int) -> Tensor:
     """`null + guidance_scale * (cond - null)`."""
     return null + guidance_scale * (cond - null)
 
 
-def guided(cond_field: Field, null_field: Field, guidance_scale: float) -> Field:
+def guided(cond_field: Field, null_field: Field, guidance_scale: float | int) -> Field:
     """Guides one field away from another; at scale 1 the null field is not evaluated."""
     if guidance_scale == 1:
         return cond_field
@@ -28,7 +28,7 @@ def guided(cond_field: Field, null_field: Field, guidance_scale: float) -> Field
     return field
 
 
-def guided_halves(field: Field, guidance_scale: float) -> Field:
+def guided_halves(field: Field, guidance_scale: float | int) -> Field:
     """The same in one pass: `field` takes a doubled batch whose first half is conditional and second half null."""
 
     def halves(x_t: Tensor, t: Tensor) -> Tensor:

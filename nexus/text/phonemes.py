@@ -8,7 +8,7 @@ import functools
 import logging
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nexus.text.spelling import sound_out
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Accent = Literal["us", "gb"]
 ACCENTS = ("us", "gb")
 PAUSE = "‖"  # the silence before and after an utterance
 # Both accents in one table, so that one network speaks both; punctuation, stress marks and spaces count as symbols.
@@ -47,13 +46,13 @@ def symbol_ids(phonemes: str) -> list[int]:
 class Phonemizer:
     """Callable front end: text to symbol ids, with a pause at each end. Dictionaries are read on the first call."""
 
-    def __init__(self, accent: Accent = "us"):
-        self.accent: Accent = _checked(accent)
+    def __init__(self, accent: str = "us"):
+        self.accent = _checked(accent)
 
-    def __call__(self, text: str, accent: Accent | None = None) -> list[int]:
+    def __call__(self, text: str, accent: str | None = None) -> list[int]:
         return symbol_ids(f"{PAUSE}{self.phonemes(text, accent)}{PAUSE}")
 
-    def phonemes(self, text: str, accent: Accent | None = None) -> str:
+    def phonemes(self, text: str, accent: str | None = None) -> str:
         """Misaki's letters for English text, in the US or the British dictionary.
 
         Raises:
@@ -66,13 +65,13 @@ class Phonemizer:
         for pattern, replacement in _PUNCTUATION:
             spoken = re.sub(pattern, replacement, spoken)
         spoken = re.sub(r"\s+([,.;:!?])", r"\1", re.sub(r"\s+", " ", spoken)).strip(" ,;:")
-        spoken = re.sub(r",(?=[,.;:!?])", "", spoken)
+        spoken = re.sub(r"(?<=[.;:!?]),|,(?=[,.;:!?])", "", spoken)
         if not any(character.isalpha() for character in spoken):
             raise ValueError(f"nothing to speak in {text[:60]!r}; give at least one word")
         return spoken
 
 
-def _checked(accent: str) -> Any:
+def _checked(accent: str) -> str:
     if accent not in ACCENTS:
         raise ValueError(f"accent must be one of {', '.join(ACCENTS)}, got {accent!r}")
     return accent
@@ -86,7 +85,7 @@ def _tagger() -> Any:
 
 
 @functools.cache
-def _dictionary(accent: Accent) -> "en.G2P":
+def _dictionary(accent: str) -> "en.G2P":
     """misaki's G2P with the tagger that comes as a package; its own constructor would download one."""
     from misaki import en
 
@@ -109,7 +108,7 @@ def _latin(text: str) -> str:
     return re.sub(r"\s+", " ", plain).strip()
 
 
-def _phones(token: Any, accent: Accent) -> str:
+def _phones(token: Any, accent: str) -> str:
     if token.phonemes is not None and _UNKNOWN not in token.phonemes:
         return token.phonemes
     if not any(character.isalnum() for character in token.text):
@@ -125,7 +124,7 @@ def _phones(token: Any, accent: Accent) -> str:
     return words
 
 
-def _word(part: str, accent: Accent) -> str:
+def _word(part: str, accent: str) -> str:
     known = _dictionary(accent)(part)[0]
     if _UNKNOWN not in known:
         return known

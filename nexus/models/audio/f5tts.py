@@ -137,10 +137,10 @@ class F5TTS(nn.Module):
         voice: Audio | None = None,
         voice_text: str | None = None,
         accent: str | None = None,
-        speed: float = 1.0,
+        speed: float | int = 1.0,
         steps: int | None = None,
-        guidance_scale: float | None = None,
-        sway: float = -1.0,
+        guidance_scale: float | int | None = None,
+        sway: float | int = -1.0,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Audio | list[Audio]:
@@ -184,10 +184,10 @@ class F5TTS(nn.Module):
         voice: Audio | None = None,
         voice_text: str | None = None,
         accent: str | None = None,
-        speed: float = 1.0,
+        speed: float | int = 1.0,
         steps: int | None = None,
-        guidance_scale: float | None = None,
-        sway: float = -1.0,
+        guidance_scale: float | int | None = None,
+        sway: float | int = -1.0,
         seed: int | None = None,
     ) -> Iterator[Audio]:
         """The same sound as `generate` with the same seed, a sentence at a time."""
@@ -205,8 +205,8 @@ class F5TTS(nn.Module):
         mask: Bool[Tensor, "B T"] | None = None,
         *,
         steps: int,
-        guidance_scale: float,
-        sway: float = -1.0,
+        guidance_scale: float | int,
+        sway: float | int = -1.0,
     ) -> Iterator[Tensor]:
         """Mels from noise, Euler step by Euler step; `cond` is zero where it is to be generated."""
         n, dtype = len(noise), self.network.proj_in.weight.dtype
@@ -221,7 +221,9 @@ class F5TTS(nn.Module):
         field = velocity if halves == 1 else guided_halves(velocity, 1 + guidance_scale)
         yield from flow.euler(field, noise, flow.sway(flow.uniform_times(steps), sway))
 
-    def _checked(self, speed: float, steps: int | None, guidance_scale: float | None, sway: float) -> tuple[int, float]:
+    def _checked(
+        self, speed: float | int, steps: int | None, guidance_scale: float | int | None, sway: float | int
+    ) -> tuple[int, float | int]:
         if self.vocoder is None or self.front_end is None:
             raise ValueError("this F5TTS has no vocoder or front end; nexus.load attaches them")
         steps = self.config.steps if steps is None else steps
@@ -267,7 +269,7 @@ class F5TTS(nn.Module):
             return Voice(mel, self._ids(voice_text.strip() + " ", None), len(voice_text.strip().encode()) + 1)
         return Voice(mel, self._laid_out(self._ids(voice_text, accent), 1.0, mel.shape[1]))
 
-    def _plan(self, text: str, voice: Voice, accent: str | None, speed: float) -> list[Piece]:
+    def _plan(self, text: str, voice: Voice, accent: str | None, speed: float | int) -> list[Piece]:
         pieces = []
         for sentence in split_text(text, self.config.longest_piece):
             known = voice.mel.shape[1]
@@ -281,7 +283,9 @@ class F5TTS(nn.Module):
             pieces.append(Piece(torch.cat([voice.text, ids]), n_frames))
         return pieces
 
-    def _laid_out(self, symbols: Int[Tensor, " S"], speed: float, n_frames: int | None = None) -> Int[Tensor, " T"]:
+    def _laid_out(
+        self, symbols: Int[Tensor, " S"], speed: float | int, n_frames: int | None = None
+    ) -> Int[Tensor, " T"]:
         """The symbol that sounds in each frame, by predicted durations, scaled where the number of frames is given."""
         assert self.durations is not None
         ends = (self.durations.seconds(symbols[None])[0] / speed).cumsum(0)
@@ -294,7 +298,13 @@ class F5TTS(nn.Module):
         return symbols[torch.searchsorted(ends, frames, right=True).clamp(max=len(symbols) - 1)]
 
     def _states(
-        self, piece: Piece, voice: Voice, rng: torch.Generator, steps: int, guidance_scale: float, sway: float
+        self,
+        piece: Piece,
+        voice: Voice,
+        rng: torch.Generator,
+        steps: int,
+        guidance_scale: float | int,
+        sway: float | int,
     ) -> Iterator[Tensor]:
         noise = torch.randn(1, self.config.network.n_mels, piece.n_frames, generator=rng).to(self._device)
         cond = nn.functional.pad(voice.mel[None], (0, piece.n_frames - voice.mel.shape[1]))

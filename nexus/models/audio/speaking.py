@@ -51,7 +51,7 @@ def _cut(sentence: str, limit: int) -> list[str]:
     return [sentence[:place].strip(), *_cut(sentence[place:].strip(), limit)]
 
 
-def prepare_voice(voice: Audio, rate: int, longest: float) -> Audio:
+def prepare_voice(voice: Audio, rate: int, longest: float | int) -> Audio:
     """A voice to clone: mono at `rate`, silence trimmed, at a fixed level, at most `longest` seconds of it.
 
     Of a longer recording its beginning is used, cut at the quietest moment of the last third of what is allowed.
@@ -69,7 +69,7 @@ def prepare_voice(voice: Audio, rate: int, longest: float) -> Audio:
     if not len(active):
         raise ValueError("the voice is silent; give a recording of someone speaking")
     block = round(_BLOCK * rate)
-    first, last = max(active[0] - 5, 0), min(active[-1] + 6, len(loudness))  # 0.1 s of margin
+    first, last = max(int(active[0]) - 5, 0), min(int(active[-1]) + 6, len(loudness))  # 0.1 s of margin
     if (last - first) * _BLOCK > longest:
         most = first + int(longest / _BLOCK)
         tail = loudness[most - int(longest / 3 / _BLOCK) : most]
