@@ -72,6 +72,10 @@ class SpatialNorm(nn.Module):
         self.norm_layer = nn.GroupNorm(groups, dim, eps=1e-6)
         self.conv_y = CausalConv3d(latent_dim, dim, 1)
         self.conv_b = CausalConv3d(latent_dim, dim, 1)
+        # Starts as a plain group norm: random scales in every block would drown the signal before anything is learned.
+        for conv, bias in ((self.conv_y.conv, 1.0), (self.conv_b.conv, 0.0)):
+            nn.init.zeros_(conv.weight)
+            nn.init.constant_(conv.bias, bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, kept: Kept, latent: Tensor) -> Tensor:
         # 1 x 1 x 1 convolutions commute with nearest-neighbour enlargement, and are cheap before it.

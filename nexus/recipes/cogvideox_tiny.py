@@ -24,38 +24,11 @@ from nexus.text.encoders import minilm
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 # Things that look unlike one another at 64 pixels.
-NOUNS = [
-    "boat",
-    "ship",
-    "lighthouse",
-    "whale",
-    "fish",
-    "turtle",
-    "gull",
-    "owl",
-    "duck",
-    "butterfly",
-    "dragon",
-    "cat",
-    "dog",
-    "horse",
-    "fox",
-    "rabbit",
-    "unicorn",
-    "car",
-    "train",
-    "airplane",
-    "balloon",
-    "rocket",
-    "house",
-    "castle",
-    "tree",
-    "robot",
-    "ghost",
-    "apple",
-    "umbrella",
-    "wizard",
-]
+NOUNS = (
+    *("boat", "ship", "lighthouse", "whale", "fish", "turtle", "gull", "owl", "duck", "butterfly", "dragon", "cat"),
+    *("dog", "horse", "fox", "rabbit", "unicorn", "car", "train", "airplane", "balloon", "rocket", "house", "castle"),
+    *("tree", "robot", "ghost", "apple", "umbrella", "wizard"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +78,7 @@ class CogVideoXTiny(Recipe):
 
     def latents(self, split: Literal["train", "valid"]) -> "CachedLatents":
         n = self.clips if split == "train" else 128
-        cache_clips(self.cache, n, split, frames=self.frames, nouns=tuple(NOUNS))
+        cache_clips(self.cache, n, split, frames=self.frames, nouns=NOUNS)
         return CachedLatents(self.cache, split, self.vae)
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
