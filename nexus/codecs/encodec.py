@@ -171,7 +171,11 @@ def keep_variance(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
     c_out, c_in, kernel_size = conv.weight.shape
     if isinstance(conv, nn.ConvTranspose1d):
         c_in, kernel_size = c_out, kernel_size // conv.stride[0]
-    conv.weight = nn.Parameter(torch.randn_like(conv.weight) * (c_in * kernel_size) ** -0.5)  # through weight norm too
+    weight = torch.randn_like(conv.weight) * (c_in * kernel_size) ** -0.5
+    if parametrize.is_parametrized(conv):
+        conv.weight = weight  # type: ignore[assignment]  # split into size and direction
+    else:
+        conv.weight.copy_(weight)
     assert conv.bias is not None
     conv.bias.zero_()
 

@@ -75,7 +75,7 @@ class FrameEncoder(ConvNeXt):
         self, x: Float[Tensor, "B C T"], state: dict | None, last: bool = False
     ) -> tuple[Float[Tensor, "B D U"], dict]:
         x, state = self.stream_hidden(x, state, last)
-        return self.out(x), state
+        return (self.out(x) if x.shape[-1] else x.new_zeros(x.shape[0], self.out.out_channels, 0)), state
 
 
 def encoder_layers(config: FrameCoderConfig, sample_rate: int, latent_dim: int) -> nn.ModuleList:

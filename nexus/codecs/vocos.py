@@ -46,7 +46,9 @@ class VocosConfig:
 
     def __post_init__(self):
         if self.n_fft % 2 or self.hop_length > self.n_fft // 2:
-            raise ValueError(f"n_fft must be even and at least twice hop_length, got {self.n_fft} and {self.hop_length}")
+            raise ValueError(
+                f"n_fft must be even and at least twice hop_length, got {self.n_fft} and {self.hop_length}"
+            )
         if self.padding not in ("center", "same"):
             raise ValueError(f"padding must be 'center' or 'same', got {self.padding!r}")
 

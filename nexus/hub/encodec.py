@@ -26,7 +26,11 @@ _WEIGHT_NORM = (
     (r"\.weight_g$", ".parametrizations.weight.original0"),
     (r"\.weight_v$", ".parametrizations.weight.original1"),
 )
-TRANSFORMERS_RULES = ((r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.codebooks.\1."), *_CODEBOOKS, *_WEIGHT_NORM)
+TRANSFORMERS_RULES = (
+    (r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.codebooks.\1."),
+    *_CODEBOOKS,
+    *_WEIGHT_NORM,
+)
 ORIGINAL_RULES = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),
     (r"\.conv\.conv\.", ".conv."),
@@ -67,7 +71,11 @@ def build(config: EncodecConfig, state: State, where: str) -> Encodec:
 
 def config_from_transformers(values: Mapping[str, Any], where: str) -> EncodecConfig:
     """Our config of a transformers `config.json`; absent keys have transformers' defaults, the 24 kHz model."""
-    if values.get("norm_type", "weight_norm") != "weight_norm" or values.get("normalize") or values.get("chunk_length_s"):
+    if (
+        values.get("norm_type", "weight_norm") != "weight_norm"
+        or values.get("normalize")
+        or values.get("chunk_length_s")
+    ):
         raise ValueError(
             f"{where}: EnCodec with group norms, normalised loudness or chunks (the 48 kHz model) is not supported; "
             "facebook/encodec_24khz and facebook/encodec_32khz are"

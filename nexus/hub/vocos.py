@@ -1,4 +1,4 @@
-"""Vocos's official layout (`charactr/vocos-mel-24khz`, `charactr/vocos-encodec-24khz`): config.yaml + pytorch_model.bin."""
+"""Vocos's official layout, config.yaml + pytorch_model.bin: `charactr/vocos-mel-24khz`, `charactr/vocos-encodec-24khz`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -51,13 +51,17 @@ class Windows(nn.Module):
     ):
         super().__init__()
         if extent < stride:
-            raise ValueError(f"a window must be at least as long as the stride, or samples are lost: {extent} < {stride}")
+            raise ValueError(
+                f"a window must be at least as long as the stride, or samples are lost: {extent} < {stride}"
+            )
         self.conv = inner
         self.out_channels, self.extent, self.stride, self.pad_mode = out_channels, extent, stride, pad_mode
         self.right = 0 if causal else (extent - stride) // 2
         self.left = extent - stride - self.right
 
     def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        if x.shape[-1] == 0:
+            return self._nothing(x)
         extra = -x.shape[-1] % self.stride
         if not (self.left or self.right or extra):
             return self.conv(x)
@@ -73,7 +77,7 @@ class Windows(nn.Module):
         tail = torch.cat([state.tail, x], dim=-1)[..., -reach - 1 :] if reach else x[..., :0]
         if state.seen <= reach:  # still at the start: the buffer holds all input so far
             if last:
-                return self(buffer) if seen else self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
+                return self(buffer), ConvState(buffer, tail, seen, emitted)
             if seen <= reach:
                 return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
             buffer = pad(buffer, self.left, 0, self.pad_mode)

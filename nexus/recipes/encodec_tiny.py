@@ -1,7 +1,8 @@
-"""`nexus/encodec-tiny`: a small causal EnCodec (arXiv:2210.13438) for 24 kHz sound, the tokens of our music and sound.
+"""`nexus/encodec-tiny`: a small codec for 24 kHz sound, the tokens of our music and sound.
 
-50 frames a second, 4 codebooks of 1024: 2 kbps. The strides are largest where the waveform is longest, and padding is
-with zeros, so that a stream answers every frame at once. Discriminators join in the last part of training.
+EnCodec's residual quantiser (arXiv:2210.13438) between an encoder and a decoder at frame rate, which learn in an hour
+on one processor core; 50 frames a second, 4 codebooks of 1024: 2 kbps. This recipe fixes the codes, with spectral
+distances alone; `encodec-tiny-decoder` then goes on with the decoder and discriminators.
 """
 
 from dataclasses import dataclass, field
@@ -17,9 +18,8 @@ from nexus.codecs.frames import FrameCoderConfig
 from nexus.data import waveforms
 from nexus.media.audio import Audio
 from nexus.nn.quantize import QuantizerConfig
-from nexus.process import adversarial
 from nexus.process.spectral import mel_distance, stft_distance
-from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 
 def tiny() -> EncodecConfig:
@@ -30,9 +30,8 @@ def tiny() -> EncodecConfig:
 @dataclass(frozen=True, kw_only=True)
 class EncodecTiny(Recipe):
     name: str = "encodec-tiny"
-    loop: LoopConfig = LoopConfig(steps=2000, precision="fp32", ema_decay=0.99, save_every=200, validate_every=200)
+    loop: LoopConfig = LoopConfig(steps=900, precision="fp32", ema_decay=0.98, save_every=150, validate_every=150)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
-    discriminator_optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.8, 0.95), clip_norm=5.0)
     model: EncodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
@@ -40,71 +39,30 @@ class EncodecTiny(Recipe):
     batch_size: int = 8
     length: int = 16320  # samples of a crop
     quantized_from: int = 60  # step; before it the latent is not quantised, or codebooks chase a moving encoder
-    adversarial_from: int = 1400  # step
-    adversarial_batch: int = 6
-    adversarial_length: int = 6144
     stft_weight: float = 0.25
     waveform_weight: float = 2.0
     commitment_weight: float = 0.25
-    adversarial_weight: float = 0.06
-    feature_weight: float = 0.12
 
     def networks(self) -> dict[str, nn.Module]:
-        stft = adversarial.STFTDiscriminatorConfig(n_ffts=(2048, 1024, 512), n_filters=8)
-        judges = adversarial.multi_scale_stft(stft) + adversarial.multi_period((2, 3, 5), (8, 32, 64, 64))
-        return {"model": Encodec(self.model), "discriminators": adversarial.Discriminators(*judges)}
+        return {"model": Encodec(self.model)}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        return (
-            Objective("discriminators", ("discriminators",), self.discriminator_loss, self.discriminator_optimizer),
-            Objective("model", ("model",), self.model_loss, self.optimizer),
-        )
+        return (Objective("model", ("model",), self.model_loss, self.optimizer),)
 
-    def is_adversarial(self, batch: dict[str, Tensor]) -> bool:
-        return int(batch["step"][0]) >= self.adversarial_from
-
-    def excerpt(self, pair: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Real and reconstructed parts that discriminators see: they cost more than the codec itself."""
-        start = int(torch.randint(pair.shape[-1] - self.adversarial_length + 1, (), generator=generator))
-        return pair[: self.adversarial_batch, :, start : start + self.adversarial_length].chunk(2, dim=1)
-
-    def discriminator_loss(
-        self, networks: Networks, batch: dict[str, Tensor], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        model, judges = networks["model"], networks["discriminators"]
-        assert isinstance(model, Encodec)
-        if not self.is_adversarial(batch):
-            return {"loss": torch.zeros((), requires_grad=True)}
-        waveform = batch["waveform"][: self.adversarial_batch]
-        with torch.no_grad():
-            output = model.decode(model.encode(waveform), length=waveform.shape[-1]).clone()
-        real, fake = self.excerpt(torch.cat([waveform, output], dim=1), generator)
-        return {"loss": adversarial.discriminator_hinge(judges(real), judges(fake))}
-
-    def model_loss(self, networks: Networks, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        model, judges, waveform = networks["model"], networks["discriminators"], batch["waveform"]
+    def model_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        model, waveform = networks["model"], batch["waveform"]
         assert isinstance(model, Encodec)
         if int(batch["step"][0]) < self.quantized_from and model.training:
             output = model.decoder(model.encoder(waveform))[..., : waveform.shape[-1]]
-            total, losses = self.distances(output, waveform)
-            return {"loss": total, **losses}
+            total, figures = self.distances(output, waveform)
+            return {"loss": total, **figures}
         # Half of the steps train all codebooks, the others a random number of them.
         full = not model.training or bool(torch.randint(2, (), generator=generator))
         result = model(waveform, None if full else model.random_depth(generator), generator)
-        output = result.waveform
-        total, losses = self.distances(output, waveform)
-        total = total + self.commitment_weight * result.commitment
-        losses |= {"commitment": result.commitment.detach()}
-        losses |= {f"perplexity_{k + 1}": value for k, value in enumerate(result.perplexity)}
-        if self.is_adversarial(batch):
-            real, fake = self.excerpt(torch.cat([waveform, output], dim=1), generator)
-            with torch.no_grad():
-                truth = judges(real)
-            judged = judges(fake)
-            hinge, matching = adversarial.generator_hinge(judged), adversarial.feature_matching(truth, judged)
-            losses |= {"adversarial": hinge.detach(), "features": matching.detach()}
-            total = total + self.adversarial_weight * hinge + self.feature_weight * matching
-        return {"loss": total, **losses}
+        total, figures = self.distances(result.waveform, waveform)
+        figures |= {"commitment": result.commitment.detach()}
+        figures |= {f"perplexity_{k + 1}": value for k, value in enumerate(result.perplexity)}
+        return {"loss": total + self.commitment_weight * result.commitment, **figures}
 
     def distances(self, output: Tensor, waveform: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum of the distances in mel, at fine frequency resolution, and sample by sample."""

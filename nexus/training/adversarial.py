@@ -1,0 +1,66 @@
+"""The adversarial half of training a codec or vocoder: which discriminators, from when, on how much, how strongly."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nexus.process import adversarial
+from nexus.process.adversarial import Discriminators
+from nexus.training.recipe import Batch, OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """Small discriminators over STFTs and periods that see excerpts: they cost more than a small generator itself."""
+
+    start: int = 0  # the first step with discriminators
+    items: int = 8  # of a batch
+    length: int = 6144  # samples of an excerpt
+    n_ffts: tuple[int, ...] = (1024, 512, 256)
+    n_filters: int = 8
+    periods: tuple[int, ...] = (2, 3, 5)
+    widths: tuple[int, ...] = (8, 32, 64, 64)  # of the period discriminators
+    weight: float = 0.06  # of the hinge loss
+    feature_weight: float = 0.12  # of feature matching
+    # Constant: a rate that follows the generator's would be small by the time the discriminators join.
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=1e-3, betas=(0.8, 0.95), clip_norm=5.0, schedule="constant")
+    )
+
+    def discriminators(self) -> Discriminators:
+        stft = adversarial.STFTDiscriminatorConfig(n_ffts=self.n_ffts, n_filters=self.n_filters)
+        return Discriminators(*adversarial.multi_scale_stft(stft), *adversarial.multi_period(self.periods, self.widths))
+
+    def joined(self, batch: Batch) -> bool:
+        """Whether discriminators take part in the step of this batch."""
+        return int(batch["step"][0]) >= self.start
+
+    def excerpts(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The same random place of both, of the first items."""
+        start = int(torch.randint(real.shape[-1] - self.length + 1, (), generator=generator))
+        place = slice(start, start + self.length)
+        return real[: self.items, :, place], fake[: self.items, :, place]
+
+    def discriminator_loss(
+        self, judges: Discriminators, real: Tensor, fake: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        real, fake = self.excerpts(real, fake.detach(), generator)
+        return {"loss": adversarial.discriminator_hinge(judges(real), judges(fake))}
+
+    def generator_loss(
+        self, judges: Discriminators, real: Tensor, fake: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of hinge loss and feature matching, and both for the log."""
+        real, fake = self.excerpts(real, fake, generator)
+        with torch.no_grad():
+            truth = judges(real)
+        judged = judges(fake)
+        hinge, matching = adversarial.generator_hinge(judged), adversarial.feature_matching(truth, judged)
+        total = self.weight * hinge + self.feature_weight * matching
+        return total, {"adversarial": hinge.detach(), "features": matching.detach()}
+
+
+def waiting() -> dict[str, Tensor]:
+    """The discriminators' loss before they join: nothing to learn."""
+    return {"loss": torch.zeros((), requires_grad=True)}

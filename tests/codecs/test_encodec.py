@@ -1,0 +1,156 @@
+"""EnCodec on its own: lengths, bandwidths, streams, gradients, learning, and the frame coder."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from nexus.codecs.encodec import Encodec, EncodecConfig, SEANetConfig
+from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.vocos import VocosConfig
+from nexus.hub import native
+from nexus.hub.source import Source
+from nexus.nn.quantize import QuantizerConfig
+
+SEANET = SEANetConfig(n_filters=4, ratios=(4, 2), n_lstm_layers=1)
+QUANTIZER = QuantizerConfig(n_codebooks=3, codebook_size=16, dim=8, k_means_steps=2)
+CAUSAL = EncodecConfig(sample_rate=8000, seanet=SEANET, quantizer=QUANTIZER)
+FRAMES = EncodecConfig(
+    sample_rate=8000,
+    quantizer=QUANTIZER,
+    frames=FrameCoderConfig(
+        n_fft=40,
+        n_mels=6,
+        dim=12,
+        hidden_dim=16,
+        n_layers=2,
+        vocos=VocosConfig(n_fft=24, hop_length=8, n_features=8, padding="same", dim=12, hidden_dim=16, n_layers=2),
+    ),
+)
+CONFIGS = {
+    "reflect": CAUSAL,
+    "constant": dataclasses.replace(CAUSAL, seanet=dataclasses.replace(SEANET, pad_mode="constant")),
+    "not causal": dataclasses.replace(CAUSAL, seanet=dataclasses.replace(SEANET, causal=False, conv_shortcut=False)),
+    "frames": FRAMES,
+}
+
+
+def codec(name: str) -> Encodec:
+    torch.manual_seed(0)
+    model = Encodec(CONFIGS[name]).eval()
+    with torch.no_grad():
+        latent = model.encoder(torch.randn(1, 1, 999))
+        for codebook in model.quantizer.codebooks:
+            codebook.vectors.mul_(latent.std())
+    return model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("length", [1, 7, 8, 100, 333])
+def test_lengths(name, length):
+    model, x = codec(name), torch.randn(2, 1, length)
+    codes = model.encode(x)
+    assert codes.shape == (2, 3, -(-length // model.hop_length))
+    assert model.decode(codes).shape[-1] == codes.shape[-1] * model.hop_length
+    assert model.decode(codes, length=length).shape == x.shape
+    assert model(x).waveform.shape == x.shape
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("length", "chunk"), [(333, 1), (333, 8), (320, 16), (333, 50), (333, 333), (9, 4)])
+def test_streams_equal_the_whole(name, length, chunk):
+    model, x = codec(name), torch.randn(2, 1, length)
+    codes = model.encode(x)
+    waveform = model.decode(codes)
+    assert len(codes.unique()) > 3
+    assert waveform.std() > 1e-3
+    with model.streaming() as stream:
+        chunks = x.split(chunk, dim=-1)
+        parts = [stream.encode(part, last=i == len(chunks) - 1) for i, part in enumerate(chunks)]
+        assert torch.equal(torch.cat(parts, dim=-1), codes)
+        frames = codes.split(max(chunk // model.hop_length, 1), dim=-1)
+        heard = [stream.decode(part, last=i == len(frames) - 1) for i, part in enumerate(frames)]
+        torch.testing.assert_close(torch.cat(heard, dim=-1), waveform, atol=1e-5, rtol=0)
+
+
+def test_a_causal_stream_answers_every_frame_at_once():
+    model = codec("constant")
+    with model.streaming() as stream:
+        for _ in range(3):
+            codes = stream.encode(torch.randn(1, 1, model.hop_length))
+            assert codes.shape[-1] == 1
+            assert stream.decode(codes).shape[-1] == model.hop_length
+
+
+@pytest.mark.parametrize("name", ["reflect", "constant"])
+def test_causality(name):
+    model, x = codec(name), torch.randn(1, 1, 400)
+    changed = x.clone()
+    changed[..., 240:] += 1
+    latent, other = model.encoder(x), model.encoder(changed)
+    assert torch.equal(latent[..., :30], other[..., :30])
+    assert not torch.equal(latent[..., 30:], other[..., 30:])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_batch_items_stand_alone(name):
+    model, x = codec(name), torch.randn(3, 1, 200)
+    assert torch.equal(model.encode(x)[1:2], model.encode(x[1:2]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_gets_a_gradient(name):
+    model = Encodec(CONFIGS[name]).train()
+    result = model(torch.randn(2, 1, 400), generator=torch.Generator().manual_seed(0))
+    (result.waveform.square().mean() + result.commitment).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not missing
+
+
+def test_bandwidth_and_depth():
+    model = Encodec(EncodecConfig(seanet=SEANetConfig(n_filters=2), quantizer=QuantizerConfig(dim=4)))
+    assert (model.frame_rate, model.hop_length, model.codebook_size) == (75, 320, 1024)
+    assert [model.codebooks_at(b) for b in (1.5, 3.0, 6.0, 12.0, 24.0)] == [2, 4, 8, 16, 32]
+    x = torch.randn(1, 1, 640)
+    assert torch.equal(model.encode(x, bandwidth=6.0), model.encode(x, n_codebooks=8))
+    with pytest.raises(ValueError, match=r"0\.75 to 24 kbps, got 0\.5"):
+        model.encode(x, bandwidth=0.5)
+    with pytest.raises(ValueError, match="not both"):
+        model.encode(x, bandwidth=6.0, n_codebooks=8)
+    with pytest.raises(ValueError, match="1 channels, got 2"):
+        model.encode(torch.randn(1, 2, 640))
+    with pytest.raises(ValueError, match="empty"):
+        model.encode(x[..., :0])
+
+
+@pytest.mark.parametrize("name", ["reflect", "frames"])
+def test_saved_and_loaded_is_the_same(name, tmp_path):
+    model, x = codec(name), torch.randn(1, 1, 100)
+    model.save(tmp_path)
+    again = native.load(Source("test", tmp_path)).eval()
+    assert torch.equal(again.encode(x), model.encode(x))
+    assert torch.equal(again.decode(model.encode(x)), model.decode(model.encode(x)))
+
+
+def test_learns_one_batch():
+    torch.manual_seed(0)
+    rng, t = torch.Generator().manual_seed(0), torch.arange(2048) / 8000
+    x = 0.5 * torch.sin(2 * torch.pi * torch.tensor([[220.0], [700.0]]) * t)[:, None]
+    x = x + 0.05 * torch.randn(2, 1, 2048, generator=rng)
+    model = Encodec(FRAMES).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(80):
+        loss = model.loss({"waveform": x}, rng)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_bad_configs_are_refused():
+    with pytest.raises(ValueError, match="causal"):
+        SEANetConfig(causal=False, trim_right_ratio=0.5)
+    with pytest.raises(ValueError, match="mono"):
+        EncodecConfig(channels=2, frames=FrameCoderConfig())
