@@ -22,7 +22,7 @@ def train(
 
     nexus train f5tts-tiny optimizer.lr=3e-4 loop.steps=20000
     """
-    from nexus.training.find import find_recipe
+    from nexus.recipes.find import find_recipe
     from nexus.training.loop import train as run
     from nexus.training.recipe import override
 

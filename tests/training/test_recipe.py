@@ -3,7 +3,7 @@
 import pytest
 from toy import Toy
 
-from nexus.training.find import find_recipe, names
+from nexus.recipes.find import find_recipe, names
 from nexus.training.recipe import override
 
 
