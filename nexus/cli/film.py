@@ -35,7 +35,7 @@ def film(
     if not storyboard.is_file():
         raise FileNotFoundError(f"{storyboard}: there is no such storyboard")
     check_output(path, (".mp4",))
-    from nexus.film.render import render
+    from nexus.film import render
 
     with Watch() as watch:
         made = render(

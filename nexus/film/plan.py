@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from nexus.film.storyboard import Storyboard, Voice
 from nexus.media.audio import Audio
@@ -29,6 +29,7 @@ SHORTEST_VOICE, LONGEST_VOICE = 1.0, 300.0  # seconds
 FORMAT = 1  # of the assets: raised when the same settings begin to give other results
 
 
+@runtime_checkable
 class Identity(Protocol):
     """What is known of a model before it is loaded; `nexus.hub.load.ModelInfo` is one."""
 

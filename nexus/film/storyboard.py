@@ -114,7 +114,7 @@ class Storyboard(_Part):
 
     title: Words
     size: list[Annotated[int, Field(ge=32, le=2160)]] = Field([256, 256], min_length=2, max_length=2)
-    fps: float = Field(8, gt=0, le=60, allow_inf_nan=False)
+    fps: float = Field(8.0, gt=0, le=60, allow_inf_nan=False)
     cast: dict[str, Voice] = {}
     score: Score | None = None
     scenes: list[Scene] = Field(min_length=1)
