@@ -34,7 +34,7 @@ class TokenRecipe(Recipe):
     clip_seconds: float = 12.0
     n_captions: int = 4  # of each clip, one drawn for a crop
     crop_lengths: tuple[int, ...] = (250, 250, 500)  # frames, one drawn for a batch
-    frames_per_batch: int = 2000
+    frames_per_batch: int = 1500
     dim: int = 192
     n_layers: int = 6
     n_heads: int = 3

@@ -109,7 +109,7 @@ class MusicGen(nn.Module):
         self,
         prompt: str | list[str],
         *,
-        duration: Number = 10.0,
+        duration: Number | None = None,
         melody: Audio | None = None,
         continue_from: Audio | None = None,
         guidance_scale: Number = 3.0,
@@ -123,7 +123,7 @@ class MusicGen(nn.Module):
         """Yields pieces of about `chunk` seconds (None: one piece) as soon as they exist; lists of pieces for a list.
 
         Args:
-            duration: seconds, those of `continue_from` counted in.
+            duration: seconds, those of `continue_from` counted in; by default 10, or the model's longest where shorter.
             melody: its pitches are followed, again from the start where it ends early; for melody models only.
             continue_from: sound to begin with; it is part of the result as the codec hears it.
             guidance_scale: 1 is none; other values cost twice as much.
@@ -135,6 +135,7 @@ class MusicGen(nn.Module):
             ValueError: at once, before any work: an empty or too long prompt, a setting out of range.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        duration = min(10.0, self.config.max_duration) if duration is None else duration
         self._check(prompts, duration, guidance_scale, chunk)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         n_frames = max(1, round(duration * self.codec.frame_rate))
@@ -200,7 +201,6 @@ class MusicGen(nn.Module):
         null, _ = self.condition(text, text_mask, chroma, text_mask.new_zeros(len(text)))
         return torch.cat([states, null]), mask.repeat(2, 1)
 
-    @torch.inference_mode()
     def _frames(
         self,
         conditions: tuple[Tensor, Tensor],
@@ -215,6 +215,7 @@ class MusicGen(nn.Module):
         prefix = 0 if self.config.melody is None else conditions[0].shape[1]
         state = self.decoder.state(len(conditions[0]), prefix + layout.shape[1])
 
+        @torch.inference_mode()
         def step(columns: Tensor) -> Tensor:
             halves = len(conditions[0]) // len(columns)
             logits = self.decoder(columns.repeat(halves, 1, 1), *conditions, state)[:, :, -1]
@@ -222,7 +223,6 @@ class MusicGen(nn.Module):
 
         yield from decode(step, lambda logits: sample(logits, rngs, sampling), given, layout, self.config.special)
 
-    @torch.inference_mode()
     def _sound(
         self,
         frames: Iterator[Tensor],

@@ -1,0 +1,231 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from nexus.codecs.encodec import Encodec, EncodecConfig, SEANetConfig
+from nexus.media.audio import Audio
+from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
+from nexus.nn.quantize import QuantizerConfig
+
+TEXT = MusicGenConfig(
+    dim=24, n_layers=2, n_heads=3, ffn_dim=48, codebook_size=16, delays=(0, 1, 2), text_dim=10, max_duration=2.0
+)
+MELODY = replace(TEXT, melody=MelodyConfig(sample_rate=1000, n_fft=256, hop_length=128, length=7))
+STEREO = replace(TEXT, delays=(0, 0, 1, 1, 2, 2))
+CONFIGS = {"text": TEXT, "melody": MELODY}
+
+
+class Words:
+    """A text encoder: one state a word, a pure function of the word."""
+
+    def __init__(self, dim):
+        self.dim = dim
+
+    def check(self, prompt):
+        if len(prompt.split()) > 8:
+            raise ValueError(f"{len(prompt.split())} words, at most 8")
+
+    def __call__(self, prompts):
+        words = [prompt.split() for prompt in prompts]
+        mask = torch.arange(max(map(len, words))) < torch.tensor([[len(row)] for row in words])
+        states = torch.zeros(*mask.shape, self.dim)
+        for i, row in enumerate(words):
+            for j, word in enumerate(row):
+                seed = sum(ord(letter) * 31**k for k, letter in enumerate(word)) % 2**31
+                states[i, j] = torch.randn(self.dim, generator=torch.Generator().manual_seed(seed))
+        return states, mask
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    model = MusicGen(config)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    seanet = SEANetConfig(n_filters=2, ratios=(5, 4), n_lstm_layers=1)
+    codec = Encodec(
+        EncodecConfig(
+            sample_rate=1000, seanet=seanet, quantizer=QuantizerConfig(n_codebooks=3, codebook_size=16, dim=8)
+        )
+    )
+    for name, tensor in codec.state_dict().items():
+        if name.endswith("original0"):
+            nn.init.constant_(tensor, 2.0)
+        elif tensor.is_floating_point() and "weight" in name:
+            nn.init.normal_(tensor, std=0.3)
+        elif name.endswith("vectors"):
+            nn.init.normal_(tensor)
+    model.codec, model.text_encoder = codec.eval(), Words(config.text_dim)
+    return model.eval()
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request):
+    return build(CONFIGS[request.param])
+
+
+def conditions(config, batch=2, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randn(batch, 5, config.text_dim, generator=rng)
+    mask = torch.arange(5) < torch.tensor([[5], [3]])[:batch]
+    melody = None
+    if config.melody is not None:
+        melody = nn.functional.one_hot(torch.randint(12, (batch, 7), generator=rng), 12).mT.float()
+    return text, mask, melody
+
+
+def test_causal_by_perturbation(model):
+    config = model.config
+    tokens = torch.randint(0, 16, (2, config.n_codebooks, 9))
+    changed = tokens.clone()
+    changed[:, 1, 5] = (changed[:, 1, 5] + 1) % 16
+    before, after = (model(t, *conditions(config)) for t in (tokens, changed))
+    assert torch.equal(before[:, :, :5], after[:, :, :5])
+    assert (before[:, :, 5:] - after[:, :, 5:]).abs().amin((0, 1, 3)).min() > 0
+
+
+def test_conditions_matter_and_padding_does_not(model):
+    text, mask, melody = conditions(model.config)
+    tokens = torch.randint(0, 16, (2, model.config.n_codebooks, 4))
+    logits = model(tokens, text, mask, melody)
+    garbage = text.masked_fill(~mask[..., None], 100.0)
+    torch.testing.assert_close(model(tokens, garbage, mask, melody), logits)
+    assert (model(tokens, text + mask[..., None], mask, melody) - logits).abs().max() > 1e-2
+    if melody is not None:
+        assert (model(tokens, text, mask, melody.roll(1, 1)) - logits).abs().max() > 1e-2
+
+
+def test_a_batch_item_equals_the_item_alone(model):
+    text, mask, melody = conditions(model.config)
+    tokens = torch.randint(0, 16, (2, model.config.n_codebooks, 6))
+    alone = model(tokens[1:], text[1:, :3], mask[1:, :3], None if melody is None else melody[1:])
+    torch.testing.assert_close(model(tokens, text, mask, melody)[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_cached_equals_uncached(model):
+    prepared = model.condition(*conditions(model.config))
+    tokens = torch.randint(0, 16, (2, model.config.n_codebooks, 9))
+    whole = model.decoder(tokens, *prepared)
+    state = model.decoder.state(2, 40)
+    pieces = [model.decoder(tokens[:, :, a:b], *prepared, state) for a, b in ((0, 1), (1, 4), (4, 5), (5, 9))]
+    torch.testing.assert_close(torch.cat(pieces, dim=2), whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [TEXT, MELODY, STEREO], ids=["text", "melody", "stereo"])
+def test_streamed_equals_whole(config):
+    model, settings = build(config), {"duration": 0.5, "seed": 3, "top_k": 0}
+    prompts = ["slow piano", "a fast happy drum"]
+    whole = model.generate(prompts, **settings)
+    pieces = list(model.stream(prompts, chunk=0.1, **settings))
+    assert len(pieces) > 3
+    for i, audio in enumerate(whole):
+        streamed = Audio.concatenate([piece[i] for piece in pieces])
+        assert (audio.length, audio.rate, audio.channels) == (500, 1000, 2 if config is STEREO else 1)
+        assert streamed.length == audio.length and audio.samples.std() > 1e-3
+        torch.testing.assert_close(torch.tensor(streamed.samples), torch.tensor(audio.samples), atol=1e-5, rtol=1e-4)
+
+
+def test_generated_item_equals_the_item_alone_and_seeds_reproduce(model):
+    prompts, settings = ["slow piano", "a fast happy drum"], {"duration": 0.3, "top_k": 0}
+    first, second = model.generate(prompts, seed=5, **settings)
+    alone = model.generate(prompts[1], seed=6, **settings)
+    torch.testing.assert_close(torch.tensor(second.samples), torch.tensor(alone.samples), atol=1e-5, rtol=1e-4)
+    assert model.generate(prompts, seed=5, **settings) == [first, second]
+    assert model.generate(prompts[1], seed=7, **settings) != alone
+
+
+def test_guidance_scale_one_is_the_condition_alone(model):
+    calls = []
+    model.decoder.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    model.generate("slow piano", duration=0.1, guidance_scale=1.0, seed=0)
+    assert set(calls) == {1}
+    model.generate("slow piano", duration=0.1, guidance_scale=3.0, seed=0)
+    assert set(calls) == {1, 2}
+
+
+def test_continuation_keeps_what_was_given(model):
+    given = Audio(torch.randn(200, generator=torch.Generator().manual_seed(0)) / 3, 1000)
+    heard = model.codec.decode(model.codec.encode(torch.tensor(given.samples)[None]))[0]
+    result = model.generate("slow piano", duration=0.5, continue_from=given, seed=0)
+    assert result.length == 500
+    torch.testing.assert_close(torch.tensor(result.samples[:, :150]), heard[:, :150], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="longer"):
+        model.generate("slow piano", duration=0.2, continue_from=given)
+
+
+def test_a_melody_changes_the_music_at_any_rate():
+    model = build(MELODY)
+    t = torch.arange(3000) / 3000
+    low, high = (Audio(torch.sin(6.283 * f * t), 3000) for f in (220.0, 330.0))
+    a, b = (model.generate("piano", duration=0.2, melody=m, seed=0) for m in (low, high))
+    assert a != b and a == model.generate("piano", duration=0.2, melody=low, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "message"),
+    [
+        ("", {}, "empty"),
+        (["piano", "  "], {}, "empty"),
+        ([], {}, "empty"),
+        ("a b c d e f g h i", {}, "at most 8"),
+        ("piano", {"duration": 0}, "at most 2 s"),
+        ("piano", {"duration": 3.0}, "at most 2 s"),
+        ("piano", {"guidance_scale": -1}, "guidance_scale"),
+        ("piano", {"temperature": -1}, "temperature"),
+        ("piano", {"melody": Audio.silence(10, 1000)}, "takes no melody"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_work(prompt, settings, message):
+    model = build(TEXT)
+    with pytest.raises(ValueError, match=message):
+        model.stream(prompt, **settings)
+
+
+def test_progress_counts_up_and_stops_within_a_step(model):
+    seen = []
+    model.generate("piano", duration=0.2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 10) for i in range(1, 11)]
+    steps = []
+    model.decoder.register_forward_pre_hook(lambda *_: steps.append(1))
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate("piano", duration=0.2, progress=stop)
+    assert len(steps) == 3  # the first frame is complete after three delayed steps
+
+
+def batch_of(config):
+    text, mask, melody = conditions(config)
+    codes = torch.randint(0, 16, (2, config.n_codebooks, 11), generator=torch.Generator().manual_seed(1))
+    batch = {"codes": codes, "text": text, "text_mask": mask}
+    return batch if melody is None else {**batch, "chroma": melody}
+
+
+def test_every_parameter_learns(model):
+    config = replace(model.config, condition_dropout=0.0, melody_dropout=0.0)
+    model = MusicGen(config)
+    model.loss(batch_of(config), torch.Generator().manual_seed(0))["loss"].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
+
+
+def test_one_batch_overfits():
+    torch.manual_seed(0)
+    config = replace(TEXT, condition_dropout=0.0)
+    model, batch = MusicGen(config), batch_of(config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        loss = model.loss(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+def test_bad_configs_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        MusicGenConfig(dim=10, n_heads=4)
+    with pytest.raises(ValueError, match="start from 0"):
+        MusicGenConfig(delays=(1, 2))
