@@ -159,8 +159,11 @@ def save(media: Any, path: Path, record: dict[str, Any]) -> None:
 
     beside = path.with_name(f"{path.name}.json")
     beside.unlink(missing_ok=True)  # so that no record of an older file is left beside a newer one
-    media.save(path)
-    write_atomically(beside, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        media.save(path)
+        write_atomically(beside, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:  # names the temporary file, or none
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_stream(pieces: "Iterator[Audio]") -> "Audio":

@@ -57,7 +57,7 @@ class CogVideoX(Stub):
 
     def generate(self, prompt, *, frames=9, size=(32, 48), steps=20, seed=None, progress=None):
         self.work(progress, prompt=prompt, frames=frames, size=size, steps=steps, seed=seed)
-        return Video(np.zeros((frames, *size, 3), np.uint8), 8)
+        return Video(np.full((frames, *size, 3), seed % 200, np.uint8), 8)
 
 
 KINDS = {"f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}

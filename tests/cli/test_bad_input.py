@@ -85,6 +85,9 @@ CASES = {
     "recipe file missing": (None, "train mine.py", 2, "there is no recipe file mine.py"),
     "recipe file without recipe": (text("mine.py", "x = 1\n"), "train mine.py", 2, "defines no recipe"),
     "unknown setting": (None, "train vocos-tiny loop.stp=3", 2, "unknown field 'stp'"),
+    "unknown world": (None, "data build musik -o w", 2, "unknown world 'musik'; there are music"),
+    "no hours": (None, "data build music -o w --hours 0", 2, "--hours"),
+    "a folder of something else": (text("a.txt", "x"), "data build music -o .", 2, "is not empty"),
     "unknown card": (None, "models nexus/nothing", 2, "unknown model 'nexus/nothing'"),
 }
 

@@ -35,11 +35,13 @@ def test_json_file_and_record_agree(run, tmp_path, command, default, model):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_told_seed_makes_the_same_again(run, tmp_path, command):
     name = COMMANDS[command][0]
+    media = Video if name.endswith("mp4") else Audio
     told = json.loads(run(command, "a red boat", "--json")[1])
-    first = (tmp_path / name).read_bytes()
+    first = media.load(tmp_path / name)
     again = json.loads(run(command, "a red boat", "--json", "--seed", told["seed"])[1])
-    assert (tmp_path / name).read_bytes() == first and again["seed"] == told["seed"]
+    assert media.load(tmp_path / name) == first and again["seed"] == told["seed"]
     assert json.loads(run(command, "a red boat", "--json")[1])["seed"] != told["seed"]
+    assert media.load(tmp_path / name) != first
 
 
 def test_say_passes_its_options_on(run, models, voice):
@@ -133,7 +135,7 @@ def test_progress_reaches_a_terminal_only():
 def test_film_hands_over_and_tells(run, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from nexus.film import render as module
+    from nexus.film import rendering
 
     calls = []
 
@@ -143,7 +145,7 @@ def test_film_hands_over_and_tells(run, tmp_path, monkeypatch):
         out.write_bytes(b"film")
         return SimpleNamespace(path=out, files=(out,), made=("a", "b"), reused=("c",), manifest={"duration": 4.0})
 
-    monkeypatch.setattr(module, "render", render)
+    monkeypatch.setattr(rendering, "render", render)
     (tmp_path / "board.yaml").write_text("title: x\n")
     code, out, err = run("film", "board.yaml", "--model", "music=./mine", "--cache", "kept", "--seed", 4, "--json")
     assert (code, err) == (0, "")

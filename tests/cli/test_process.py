@@ -1,6 +1,7 @@
 """The real command in a process of its own: start-up, exit codes, Ctrl-C."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +10,30 @@ from pathlib import Path
 
 TOY = Path(__file__).parent.parent / "training" / "toy.py"
 HEAVY = {"torch", "numpy", "transformers", "av", "accelerate", "huggingface_hub"}
+
+
+STUB = """
+import sys, time
+from types import SimpleNamespace
+import numpy as np
+import nexus
+from nexus.media.audio import Audio
+
+class F5TTS:
+    info = SimpleNamespace(name="stub", weights_hash="0", licence="MIT")
+
+    def generate(self, prompt, *, speed, seed, progress):
+        return Audio(np.zeros(24000, np.float32), 24000)
+
+    def stream(self, prompt, *, speed, seed):
+        while True:
+            yield Audio(np.zeros(240, np.float32), 24000)
+            time.sleep(0.01)
+
+nexus.load = lambda *args, **settings: F5TTS()
+from nexus.cli.main import run
+run()
+"""
 
 
 def nexus(*arguments, **settings):
@@ -55,3 +80,36 @@ def test_interrupted_training_ends_with_130(tmp_path):
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     assert "the same command goes on from there" in err and time.monotonic() - began < 20
     assert [path.name[:5] for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-"]
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
+    command = [sys.executable, "-B", "-c", STUB, "say", "hi", "-o", str(tmp_path / "a.wav")]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # noqa: E731
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr == f"nexus: {tmp_path / 'a.wav'}: file too large\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_stops_and_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUB, "say", "hi", "--stream", "-o", str(tmp_path / "a.wav")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stdout.read(44)[:4] == b"RIFF"  # it is speaking now
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_goes_away(tmp_path):
+    command = [sys.executable, "-c", STUB, "say", "hi", "--stream"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(44)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=30) == 1 and b"Traceback" not in err
