@@ -25,7 +25,13 @@ from nexus.media.video_io import write_video
 
 RATE = 48000
 TRANSITION_SECONDS = {"cut": Fraction(0), "dissolve": Fraction(1, 2), "fade": Fraction(1)}
-COST = {"speech": 4.0, "video": 8.0, "sound": 4.0, "music": 12.0, "film": 6.0}  # of the work, roughly; for the progress bar
+COST = {
+    "speech": 4.0,
+    "video": 8.0,
+    "sound": 4.0,
+    "music": 12.0,
+    "film": 6.0,
+}  # of the work, roughly; for the progress bar
 
 FilmProgress = Callable[[float, float, str], None]
 

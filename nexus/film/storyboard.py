@@ -17,15 +17,18 @@ from nexus.film.wrong import Wrong, first_problem, nearest
 
 FASTEST_SPEECH = 35.0  # characters a second that nobody exceeds
 MOST_SECONDS = 600.0
+MOST_CHARACTERS = 600  # of a prompt or a line
 
 
 def _words(text: str) -> str:
     if not re.search(r"\w", text):
         raise Wrong("it is empty: say what is to be made, in words")
+    if len(text) > MOST_CHARACTERS:
+        raise Wrong(f"it has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     return text.strip()
 
 
-Words = Annotated[str, AfterValidator(_words), Field(max_length=600)]
+Words = Annotated[str, AfterValidator(_words), Field(json_schema_extra={"maxLength": MOST_CHARACTERS})]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)]
 Offset = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
