@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -74,15 +75,42 @@ def read_manifest(corpus: str | Path, split: str) -> list[Utterance]:
     if not path.is_file():
         there = sorted(p.name.removesuffix(".jsonl.gz") for p in path.parent.glob("*.jsonl.gz"))
         raise FileNotFoundError(f"{path} is not there; splits are {', '.join(there) or 'none (is this the corpus?)'}")
-    names = set(Utterance.__dataclass_fields__)
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        Utterance(
-            **{name: tuple(value) if name == "durations" else value for name, value in row.items() if name in names}
-        )
-        for row in rows
-    ]
+    return [_utterance(row) for row in _lines(path)]
+
+
+def read_lhotse(recordings: str | Path, supervisions: str | Path) -> list[Utterance]:
+    """The utterances of a pair of Lhotse manifests (JSON lines, gzipped or not), one supervision to a recording.
+
+    `custom` may hold phonemes, phoneme_set, speed, offset and durations; without durations they can't train alignment.
+
+    Raises:
+        ValueError: a supervision of a recording that is not there.
+    """
+    sounds = {row["id"]: row for row in _lines(Path(recordings))}
+    utterances = []
+    for row in _lines(Path(supervisions)):
+        sound = sounds.get(row["recording_id"])
+        if sound is None:
+            raise ValueError(
+                f"{supervisions}: {row['id']} is of recording {row['recording_id']!r}, not in {recordings}"
+            )
+        whole = {"phonemes": "", "phoneme_set": ""} | row.get("custom", {})
+        whole |= {"id": row["id"], "speaker": row.get("speaker", ""), "text": row.get("text", "")}
+        whole |= {"path": sound["sources"][0]["source"], "num_samples": sound["num_samples"]}
+        utterances.append(_utterance(whole | {"sample_rate": sound["sampling_rate"]}))
+    return utterances
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _utterance(row: dict[str, Any]) -> Utterance:
+    known: dict[str, Any] = {name: value for name, value in row.items() if name in Utterance.__dataclass_fields__}
+    known["durations"] = tuple(row.get("durations", ()))
+    return Utterance(**known)
 
 
 class MelCache:

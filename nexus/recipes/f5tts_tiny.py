@@ -1,5 +1,6 @@
 """`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU."""
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,20 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from nexus.data.speech import MelCache, SpeechBatches, read_manifest
+from nexus.hub.load import load
+from nexus.media.audio import Audio
 from nexus.media.features import MelConfig
+from nexus.media.image import Image
+from nexus.media.video import Video
 from nexus.models.audio.durations import DurationConfig
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig
 from nexus.models.audio.f5tts_dit import DiTConfig
 from nexus.nn.checkpoint import save_folder
 from nexus.text.phonemes import SYMBOLS
-from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class F5TTSTiny(Recipe):
     name: str = "f5tts-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=9500, precision="fp32", log_every=20, save_every=250, sample_every=0, validate_every=500
+        steps=5000, precision="fp32", log_every=20, save_every=250, sample_every=1000, validate_every=500
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=200)
     corpus: str = "../shared/data/speech"
@@ -70,9 +75,7 @@ class F5TTSTiny(Recipe):
         return {"model": F5TTS(self.config())}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        return (
-            Objective("speech", ("model",), lambda nets, batch, rng: nets["model"].loss(batch, rng), self.optimizer),
-        )
+        return (Objective("speech", ("model",), _loss, self.optimizer),)
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
         mels = MelCache(self.corpus, split, self.cache, self.config().mel)
@@ -83,6 +86,12 @@ class F5TTSTiny(Recipe):
             hop_length=self.config().mel.hop_length,
             seed=self.loop.seed,
         )
+
+    def samples(self, model: nn.Module, step: int) -> dict[str, Audio | Image | Video]:
+        """A line in the default voice, through the weights as they would be exported now."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.export(model, Path(folder))
+            return {"line": load(folder).generate("Every night I light the lamp, and the ships come home.", seed=0)}
 
     def default_voice(self, config: F5TTSConfig) -> Tensor:
         """The mel [M, T] of a short utterance of one speaker, which the weights keep for when no voice is given."""
@@ -99,6 +108,12 @@ class F5TTSTiny(Recipe):
         whole.load_state_dict(model.state_dict() | {"default_voice": voice})
         parts = {"vocoder": "nexus/vocos-tiny", "front_end": "misaki"}
         save_folder(whole, folder, kind="f5tts", config=whole.config, parts=parts, dtype=torch.float16)
+
+
+def _loss(networks: Networks, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    model = networks["model"]
+    assert isinstance(model, F5TTS)
+    return model.loss(batch, rng)
 
 
 recipe = F5TTSTiny()

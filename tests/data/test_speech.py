@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from nexus.data.speech import MelCache, SpeechBatches, Utterance, read_manifest
+from nexus.data.speech import MelCache, SpeechBatches, Utterance, read_lhotse, read_manifest
 from nexus.media.features import MelConfig
 from nexus.text.phonemes import PAUSE, symbol_ids
 
@@ -138,3 +138,27 @@ def test_missing_splits_and_durations_are_named(corpus, batches):
     assert len(bare) == 1
     with pytest.raises(ValueError, match="durations"):
         SpeechBatches(bare, batches.mels, frames_per_batch=200, hop_length=256)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lhotse_manifests_are_read(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    recording = lhotse.Recording(
+        id="r1",
+        sources=[lhotse.AudioSource(type="file", channels=[0], source="audio/r1.flac")],
+        sampling_rate=24000,
+        num_samples=48000,
+        duration=2.0,
+    )
+    supervision = lhotse.SupervisionSegment(
+        id="s1", recording_id="r1", start=0.0, duration=2.0, text="a b", speaker="x", custom={"phonemes": "ɐ b"}
+    )
+    lhotse.RecordingSet.from_recordings([recording]).to_file(tmp_path / "recordings.jsonl.gz")
+    lhotse.SupervisionSet.from_segments([supervision]).to_file(tmp_path / "supervisions.jsonl.gz")
+    (utterance,) = read_lhotse(tmp_path / "recordings.jsonl.gz", tmp_path / "supervisions.jsonl.gz")
+    assert (utterance.id, utterance.speaker, utterance.text, utterance.phonemes) == ("s1", "x", "a b", "ɐ b")
+    assert (utterance.path, utterance.num_samples, utterance.durations) == ("audio/r1.flac", 48000, ())
+    lhotse.RecordingSet.from_recordings([]).to_file(tmp_path / "none.jsonl")
+    (tmp_path / "none.jsonl").touch()
+    with pytest.raises(ValueError, match="'r1', not in"):
+        read_lhotse(tmp_path / "none.jsonl", tmp_path / "supervisions.jsonl.gz")

@@ -74,6 +74,8 @@ class Piece:
 class F5TTS(nn.Module):
     """Velocity field over mels, and what makes speech of it. `vocoder` and `front_end` are attached by `nexus.load`."""
 
+    default_voice: Tensor  # mel [M, T], where the config says that there is one
+
     def __init__(self, config: F5TTSConfig):
         super().__init__()
         self.config = config
