@@ -48,7 +48,9 @@ def train(recipe: Recipe, run_dir: str | Path, *, resume: bool = True, on_log: O
     """
     run = Run(recipe, Path(run_dir))
     run.begin(resume)
-    with Report(run.dir, recipe.name, run.step, recipe.loop.steps) as report, _stop_request() as stopping:
+    quiet = not run.accelerator.is_main_process
+    report = Report(run.dir, recipe.name, run.step, recipe.loop.steps, quiet=quiet)
+    with report, _stop_request() as stopping:
         run.go(report, on_log or (lambda step, figures: None), stopping)
     return run.dir / "weights"
 
@@ -78,20 +80,25 @@ class Run:
     def begin(self, resume: bool) -> None:
         """Makes the folder and takes up the newest checkpoint there."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        if not resume:
+        if not resume and self.accelerator.is_main_process:
             checkpoint.clear(self.dir / "checkpoints")
+        self.accelerator.wait_for_everyone()
         state = checkpoint.load_latest(self.dir / "checkpoints")
         if state is not None:
             self.load_state_dict(state)
-        description = json.dumps(dataclasses.asdict(self.recipe), indent=2, default=str)
-        (self.dir / "recipe.json").write_text(description + "\n")
+        if self.accelerator.process_index:  # the saved random states are the first process's: others draw other ones
+            torch.manual_seed(hash((self.loop.seed, self.step, self.accelerator.process_index)))
+        else:
+            description = json.dumps(dataclasses.asdict(self.recipe), indent=2, default=str)
+            (self.dir / "recipe.json").write_text(description + "\n")
 
     def go(self, report: Report, on_log: OnLog, stopping: threading.Event) -> None:
         """Steps until the end or until `stopping` is set; saved either way."""
         if self.step:
             report.say(f"going on after step {self.step} of {self.loop.steps}")
         data = self.batches()
-        while self.step < self.loop.steps and not stopping.is_set():
+        stopped = False
+        while self.step < self.loop.steps and not stopped:
             figures = self.train_step([next(data) for _ in range(self.loop.accumulate)])
             report.advance(self.step)
             if self.due(self.loop.log_every):
@@ -105,8 +112,10 @@ class Run:
                 self.sample(report)
             if self.due(self.loop.save_every) and self.step < self.loop.steps:
                 self.save()
+            stopped = self.anywhere(stopping.is_set())
         self.save()
-        if stopping.is_set():
+        self.accelerator.wait_for_everyone()
+        if stopped:
             raise KeyboardInterrupt(f"stopped after step {self.step}; the same command goes on from there")
 
     def batches(self) -> Iterator[Batch]:
@@ -116,6 +125,13 @@ class Run:
         mine = range(first + self.accelerator.process_index, last, n)
         for batch in read_ahead(self.recipe.dataset("train"), mine, self.loop.workers):
             yield self.to_device(batch)
+
+    def anywhere(self, asked: bool) -> bool:
+        """Whether any process was asked to stop, so that all stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor([float(asked)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())  # type: ignore[union-attr]
 
     def to_device(self, batch: Batch) -> Batch:
         device = self.accelerator.device

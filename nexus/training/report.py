@@ -12,10 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Report:
     """Takes each logged step's figures; `say` prints a sentence above them."""
 
-    def __init__(self, run_dir: Path, name: str, start: int, steps: int, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, soft_wrap=True, highlight=False)
+    def __init__(
+        self, run_dir: Path, name: str, start: int, steps: int, *, quiet: bool = False, console: Console | None = None
+    ) -> None:
+        self.console = console or Console(stderr=True, soft_wrap=True, highlight=False, quiet=quiet)
         self.steps, self.start, self.began = steps, start, time.monotonic()
-        self.board = _board(run_dir / "tensorboard", start)
+        self.board = None if quiet else _board(run_dir / "tensorboard", start)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

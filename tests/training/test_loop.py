@@ -205,3 +205,15 @@ def test_gradient_checkpointing_is_asked_of_the_networks(tmp_path):
             return {"model": model}
 
     assert Run(override(Able(), ["loop.gradient_checkpointing=true"]), tmp_path).networks["model"].asked
+
+
+@pytest.mark.slow
+def test_two_processes_equal_accumulating_two_batches(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"import sys\nsys.path.insert(0, {str(TOY.parent)!r})\nfrom toy import Toy\nrecipe = Toy()\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "nexus", "train"]
+    subprocess.run([*command, str(file), "-o", str(tmp_path / "two")], check=True, capture_output=True)
+    train(override(Toy(), ["loop.accumulate=2"]), tmp_path / "one")
+    one, two = weights(tmp_path / "one" / "weights"), weights(tmp_path / "two" / "weights")
+    for name in one.keys() - {"seen"}:
+        torch.testing.assert_close(two[name], one[name])

@@ -1,1 +1,0 @@
-from nexus.recipes.find import *  # temporary
