@@ -1,4 +1,4 @@
-"""An endless stream of music clips: clip `i` is piece `seed + i` of its split, cut to length, with many captions."""
+"""An endless stream of music clips: clip `i` is a piece of its split, cut to length, with many captions."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,12 +17,12 @@ class MusicClips:
     """`facts` holds the piece's own, `captions` (all true) and `melody` as rows [start s, length s, MIDI pitch]."""
 
     seed: int = 0
-    seconds: float = 12.0
+    seconds: float | int = 12.0
     split: Split = "train"
     rate: int = 24000
 
     def __getitem__(self, index: int) -> Clip:
-        piece = compose(self.seed + index, self.split, seconds=self.seconds)
+        piece = compose(self.seed * 2**40 + index, self.split, seconds=self.seconds)
         samples = render(piece, self.seconds, self.rate).samples[0]
         captions = list(dict.fromkeys(piece.caption(i) for i in range(CAPTIONS)))
         second = piece.tempo / 60 * 480  # ticks
@@ -40,7 +40,7 @@ class MusicClips:
 def cache_clips(
     folder: Path | str,
     n: int,
-    seconds: float = 12.0,
+    seconds: float | int = 12.0,
     split: Split = "train",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

@@ -23,7 +23,7 @@ def compose(
     seed: int,
     split: Split = "train",
     *,
-    seconds: float = 30.0,
+    seconds: float | int = 30.0,
     style: str | None = None,
     tempo: int | None = None,
     key: str | None = None,
@@ -82,7 +82,7 @@ def compose(
 SECTION_FORM = "AABA"
 
 
-def check(seed: int, split: str, seconds: float, style: str | None, tempo: int | None) -> None:
+def check(seed: int, split: str, seconds: float | int, style: str | None, tempo: int | None) -> None:
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if split not in SPLITS:
@@ -108,7 +108,7 @@ def lay_out(degrees: tuple[int, ...], key: Key, style: Style, origin: int) -> li
     return [chord(key, degrees[i % 8], style.harmony, origin + i * length, length) for i in range(count)]
 
 
-def swung(notes: list[Note], swing: float) -> tuple[Note, ...]:
+def swung(notes: list[Note], swing: float | int) -> tuple[Note, ...]:
     """Moves the off-beat eighth from the middle of its beat to `swing` of it, and all times between in proportion."""
 
     def warp(tick: int) -> int:

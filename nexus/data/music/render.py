@@ -22,7 +22,7 @@ FADE = 0.01  # seconds, at the cut
 
 def render(
     piece: Piece,
-    seconds: float | None = None,
+    seconds: float | int | None = None,
     rate: int = 24000,
     *,
     channels: int = 1,

@@ -25,7 +25,7 @@ class Part:
     instruments: tuple[str, ...]
     centre: int
     volume: int = 90
-    chance: float = 1.0
+    chance: float | int = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +33,18 @@ class Style:
     name: str
     moods: tuple[str, ...]  # adjectives true in every key and tempo of the style
     tempo: tuple[int, int]  # bpm
-    minor: float  # how often
+    minor: float | int  # how often
     parts: tuple[Part, ...]
     meter: int = 4
     harmony: Harmony = "triad"
     drums: str | None = None
-    swing: float = 0.5  # where the off-beat eighth lies in its beat
+    swing: float | int = 0.5  # where the off-beat eighth lies in its beat
     chords_per_bar: int = 1
     reverb: int = 40
     velocity: int = 80
 
 
-def _part(role: str, texture: str, instruments: str, centre: int, volume: int = 90, chance: float = 1.0) -> Part:
+def _part(role: str, texture: str, instruments: str, centre: int, volume: int = 90, chance: float | int = 1.0) -> Part:
     names = tuple(instruments.split(", "))
     return Part(role=role, texture=texture, instruments=names, centre=centre, volume=volume, chance=chance)
 

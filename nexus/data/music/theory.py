@@ -88,7 +88,7 @@ def chord(key: Key, degree: int, harmony: Harmony, start: int, length: int) -> C
     return Chord(degree, pitch_classes, tuple(scale), start, length)
 
 
-def nearest(pitch: float, pitch_classes: tuple[int, ...]) -> int:
+def nearest(pitch: float | int, pitch_classes: tuple[int, ...]) -> int:
     """The MIDI pitch closest to `pitch` that is one of `pitch_classes`; the lower of two equally close."""
     candidates = (int(pitch) + offset for offset in range(-7, 8))
     return min((p for p in candidates if p % 12 in pitch_classes), key=lambda p: (abs(p - pitch), p))

@@ -1,5 +1,6 @@
 """Building blocks of procedural sound: coloured noise, filters, slow random curves, decaying modes. All mono, [L]."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,17 +27,17 @@ class Studio:
     def time(self) -> Wave:
         return np.arange(self.length) / self.rate
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float | int, high: float | int) -> float:
         return float(self.rng.uniform(low, high))
 
     def pick(self, *options: str) -> str:
         return options[self.rng.integers(len(options))]
 
-    def shorter(self, seconds: float) -> "Studio":
+    def shorter(self, seconds: float | int) -> "Studio":
         return Studio(self.rng, max(round(seconds * self.rate), 1), self.rate)
 
 
-def coloured(studio: Studio, exponent: float) -> Wave:
+def coloured(studio: Studio, exponent: float | int) -> Wave:
     """Gaussian noise of power 1/f^exponent and unit RMS: 0 white, 1 pink, 2 brown."""
     spectrum = np.fft.rfft(studio.rng.standard_normal(studio.length))
     frequencies = np.fft.rfftfreq(studio.length, 1 / studio.rate)
@@ -46,7 +47,7 @@ def coloured(studio: Studio, exponent: float) -> Wave:
     return noise / (np.sqrt(np.mean(noise**2)) + 1e-12)
 
 
-def band(wave: Wave, low: float, high: float, rate: int, order: int = 2) -> Wave:
+def band(wave: Wave, low: float | int, high: float | int, rate: int, order: int = 2) -> Wave:
     """Butterworth band-pass; a bound beyond the spectrum's edge is left open."""
     top = 0.49 * rate
     if low <= 0:
@@ -58,7 +59,7 @@ def band(wave: Wave, low: float, high: float, rate: int, order: int = 2) -> Wave
     return np.asarray(signal.sosfilt(filter_, wave))
 
 
-def wander(studio: Studio, hertz: float) -> Curve:
+def wander(studio: Studio, hertz: float | int) -> Curve:
     """A smooth random curve in [0, 1] that turns about `hertz` times a second."""
     points = max(round(studio.seconds * hertz), 1) + 3
     knots = studio.rng.random(points)
@@ -73,7 +74,7 @@ def sweep(frequency: Curve, rate: int) -> Wave:
     return np.sin(2 * np.pi * np.cumsum(frequency) / rate)
 
 
-def harmonics(frequency: Curve, weights: tuple[float, ...], rate: int) -> Wave:
+def harmonics(frequency: Curve, weights: tuple[float | int, ...], rate: int) -> Wave:
     """Sines at whole multiples of a frequency curve; those above the spectrum's edge are left out."""
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     top = float(frequency.max())
@@ -81,7 +82,9 @@ def harmonics(frequency: Curve, weights: tuple[float, ...], rate: int) -> Wave:
     return sum((w * np.sin(k * phase) for k, w in kept), np.zeros_like(phase))
 
 
-def modes(studio: Studio, frequencies: list[float], decays: list[float], weights: list[float]) -> Wave:
+def modes(
+    studio: Studio, frequencies: Sequence[float | int], decays: Sequence[float | int], weights: Sequence[float | int]
+) -> Wave:
     """Struck object: damped sines, `decays` in seconds to 1/e, with random phases."""
     time, wave = studio.time, np.zeros(studio.length)
     for frequency, decay, weight in zip(frequencies, decays, weights, strict=True):
@@ -91,21 +94,21 @@ def modes(studio: Studio, frequencies: list[float], decays: list[float], weights
     return wave * np.minimum(time / 0.001, 1)
 
 
-def burst(studio: Studio, seconds: float, decay: float, low: float, high: float) -> Wave:
+def burst(studio: Studio, seconds: float | int, decay: float | int, low: float | int, high: float | int) -> Wave:
     """Band-limited noise that starts at once and dies away."""
     short = studio.shorter(seconds)
     noise = band(short.rng.standard_normal(short.length), low, high, short.rate)
     return noise * np.exp(-short.time / decay) * np.minimum(short.time / 0.001, 1)
 
 
-def hump(length: int, attack: float) -> Curve:
+def hump(length: int, attack: float | int) -> Curve:
     """Rises to 1 at the fraction `attack` of its length and falls back to 0, smoothly."""
     x = np.linspace(0, 1, length)
     warped = np.where(x < attack, 0.5 * x / attack, 0.5 + 0.5 * (x - attack) / (1 - attack))
     return np.sin(np.pi * warped) ** 2
 
 
-def put(wave: Wave, event: Wave, start: float, rate: int) -> None:
+def put(wave: Wave, event: Float[np.ndarray, " E"], start: float | int, rate: int) -> None:
     """Adds an event into `wave` in place, from `start` seconds; what lies beyond the end is cut."""
     first = max(round(start * rate), 0)
     count = min(len(event), len(wave) - first)
@@ -113,7 +116,7 @@ def put(wave: Wave, event: Wave, start: float, rate: int) -> None:
         wave[first : first + count] += event[:count]
 
 
-def echo(wave: Wave, studio: Studio, seconds: float, wet: float) -> Wave:
+def echo(wave: Wave, studio: Studio, seconds: float | int, wet: float | int) -> Wave:
     """A room: convolution with exponentially decaying noise."""
     short = studio.shorter(seconds)
     tail = short.rng.standard_normal(short.length) * np.exp(-short.time * 6 / seconds)

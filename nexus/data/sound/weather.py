@@ -1,24 +1,20 @@
 """Weather, water and fire. Each function returns the wave and captions that are true of it."""
 
 import numpy as np
+from scipy import signal
 
 from nexus.data.sound.primitives import Studio, Wave, band, burst, coloured, hump, modes, put, wander
 
 Sound = tuple[Wave, tuple[str, ...]]
 
 
-def drops(studio: Studio, per_second: float, low: float, high: float, decay: float) -> Wave:
+def drops(studio: Studio, per_second: float | int, low: float | int, high: float | int, decay: float | int) -> Wave:
     """Many short decaying noises at random times and strengths."""
     impulses = np.zeros(studio.length)
     count = studio.rng.poisson(per_second * studio.seconds)
     impulses[studio.rng.integers(0, studio.length, count)] = studio.rng.lognormal(0, 0.7, count)
     grain = burst(studio, 6 * decay, decay, low, high)
-    return np.convolve(impulses, grain)[: studio.length] if len(grain) < 64 else fast(impulses, grain)
-
-
-def fast(impulses: Wave, grain: Wave) -> Wave:
-    size = len(impulses) + len(grain)
-    return np.fft.irfft(np.fft.rfft(impulses, size) * np.fft.rfft(grain, size), size)[: len(impulses)]
+    return np.asarray(signal.fftconvolve(impulses, grain))[: studio.length]
 
 
 def rain(studio: Studio) -> Sound:

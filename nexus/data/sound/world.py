@@ -65,7 +65,7 @@ class SoundClip(NamedTuple):
 
 
 def synthesize(
-    seed: int, split: Split = "train", kind: str | None = None, *, seconds: float = 4.0, rate: int = 24000
+    seed: int, split: Split = "train", kind: str | None = None, *, seconds: float | int = 4.0, rate: int = 24000
 ) -> SoundClip:
     """A mono clip of one kind of sound (drawn where not given) with one of its true captions.
 
@@ -101,15 +101,15 @@ def levelled(wave: np.ndarray, rate: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SoundClips:
-    """An endless stream: clip `i` is `synthesize(seed + i, split)`, so kinds come in equal shares at random."""
+    """An endless stream: clip `i` is one seed's, of a kind drawn from all in equal shares."""
 
     seed: int = 0
-    seconds: float = 4.0
+    seconds: float | int = 4.0
     split: Split = "train"
     rate: int = 24000
 
     def __getitem__(self, index: int) -> Clip:
-        audio, caption, facts = synthesize(self.seed + index, self.split, seconds=self.seconds, rate=self.rate)
+        audio, caption, facts = synthesize(self.seed * 2**40 + index, self.split, seconds=self.seconds, rate=self.rate)
         return Clip(audio.samples[0], caption, facts)
 
     def describe(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class SoundClips:
 def cache_clips(
     folder: Path | str,
     n: int,
-    seconds: float = 4.0,
+    seconds: float | int = 4.0,
     split: Split = "train",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
