@@ -61,6 +61,8 @@ class EncodecConfig:
     def __post_init__(self):
         if self.frames is not None and self.channels != 1:
             raise ValueError(f"the frame coder is mono, got {self.channels} channels")
+        if self.frames is not None and self.frames.vocos.sample_rate != self.sample_rate:
+            raise ValueError(f"the Vocos is for {self.frames.vocos.sample_rate} Hz, the codec for {self.sample_rate}")
 
     @staticmethod
     def encodec_24khz() -> "EncodecConfig":
@@ -208,7 +210,7 @@ class Encodec(nn.Module):
         self.quantizer = ResidualQuantizer(config.quantizer)
         latent_dim = config.quantizer.dim
         if config.frames is not None:
-            self.encoder = Coder(frames.encoder_layers(config.frames, config.sample_rate, latent_dim))
+            self.encoder = Coder(frames.encoder_layers(config.frames, latent_dim))
             self.decoder = Coder(frames.decoder_layers(config.frames, latent_dim))
             return
         self.encoder, self.decoder = Coder(encoder_layers(config)), Coder(decoder_layers(config))

@@ -103,8 +103,7 @@ class Vocos(ConvNeXt):
     @property
     def look_ahead(self) -> int:
         """Frames that a stream waits for before it gives the samples of a frame."""
-        trimmed = -(-(self.config.n_fft - self.inverse.cut) // self.hop_length)
-        return 3 * (self.config.n_layers + 1) + trimmed - 1
+        return 3 * (self.config.n_layers + 1) + -(-self.inverse.cut // self.hop_length)
 
     def features(self, waveform: Float[Tensor, "B 1 L"]) -> Float[Tensor, "B M T"]:
         """The log-mel frames that `decode` takes."""

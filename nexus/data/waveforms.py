@@ -51,6 +51,26 @@ def sound(split: Literal["train", "valid"], n_clips: int, sample_rate: int) -> I
         yield synthesize(seed, split, rate=sample_rate).audio.samples[0]
 
 
+def recordings(
+    sources: Sequence[str], split: Literal["train", "valid"], *, corpus: str | Path, cache: str | Path, sample_rate: int
+) -> list[ndarray]:
+    """Cached waveforms of "speech" (the corpus), "music" (75 minutes for training) and "sound" (40 minutes).
+
+    Raises:
+        ValueError: another source.
+    """
+    training = split == "train"
+    makers: dict[str, Callable[[], Iterable[ndarray]]] = {
+        "speech": lambda: speech(corpus, split, sample_rate),
+        "music": lambda: music(split, 150 if training else 8, sample_rate),
+        "sound": lambda: sound(split, 600 if training else 40, sample_rate),
+    }
+    unknown = [source for source in sources if source not in makers]
+    if unknown:
+        raise ValueError(f"unknown source {unknown[0]!r}; there are {', '.join(makers)}")
+    return [cached(Path(cache) / f"{name}-{split}-{sample_rate}.npy", makers[name]) for name in sources]
+
+
 class RandomCrops:
     """Endless batches {"waveform": [B, 1, L], "step": [1]} of random places at random gains.
 

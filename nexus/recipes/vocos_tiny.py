@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nexus.codecs.vocos import Vocos, VocosConfig
-from nexus.data.waveforms import RandomCrops, cached, speech
+from nexus.data import waveforms
 from nexus.media.audio import Audio
 from nexus.process.adversarial import Discriminators
 from nexus.process.spectral import mel_distance, stft_distance
@@ -25,6 +25,7 @@ class VocosTiny(Recipe):
     loop: LoopConfig = LoopConfig(steps=4000, precision="fp32", ema_decay=0.998, save_every=250, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.8, 0.95), warmup_steps=100, clip_norm=5.0)
     model: VocosConfig = field(default_factory=lambda: VocosConfig(dim=192, hidden_dim=576, n_layers=6))
+    sources: tuple[str, ...] = ("speech", "speech", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache"
     batch_size: int = 10
@@ -65,14 +66,15 @@ class VocosTiny(Recipe):
         return {"loss": total, **figures}
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        rate = self.model.sample_rate
-        recordings = cached(Path(self.cache) / f"speech-{split}-{rate}.npy", lambda: speech(self.corpus, split, rate))
-        return RandomCrops([recordings], length=self.length, batch_size=self.batch_size, seed=self.loop.seed)
+        recordings = waveforms.recordings(
+            self.sources, split, corpus=self.corpus, cache=self.cache, sample_rate=self.model.sample_rate
+        )
+        return waveforms.RandomCrops(recordings, length=self.length, batch_size=self.batch_size, seed=self.loop.seed)
 
     def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
         assert isinstance(model, Vocos)
         crops = self.dataset("valid")
-        assert isinstance(crops, RandomCrops)
+        assert isinstance(crops, waveforms.RandomCrops)
         waveform = torch.from_numpy(crops.sources[0][: 8 * model.sample_rate] / 32767).float()[None, None]
         output = model.decode(model.features(waveform))
         return {"original": Audio(waveform[0], model.sample_rate), "vocoded": Audio(output[0], model.sample_rate)}
