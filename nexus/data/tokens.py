@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Integer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,7 +56,7 @@ def encode_captions(text_encoder, clips: CachedClips, n_captions: int) -> Tensor
     return {"text": torch.cat(states), "lengths": torch.stack(lengths)}
 
 
-def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Int[Tensor, " M"]:
+def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Integer[Tensor, " M"]:
     """Pitch class at each chroma frame: the melody's note where one is known to sound, else the loudest in the mix."""
     if rate != config.sample_rate:
         raise ValueError(f"clips have {rate} Hz, the melody config {config.sample_rate}")
@@ -68,8 +68,8 @@ def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Int[Tensor, " M"]:
     return heard
 
 
-def pad_text(parts: Sequence[Shaped[Tensor, "S D"]]) -> tuple[Tensor, Tensor]:
-    """States [B, S, D] and mask [B, S] of texts of different lengths."""
+def pad_text(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States [B, S, D] and mask [B, S] of texts [S, D] of different lengths."""
     lengths = torch.tensor([len(part) for part in parts])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     return torch.nn.utils.rnn.pad_sequence([part.float() for part in parts], batch_first=True), mask
@@ -83,10 +83,10 @@ class TokenBatches:
     clip does, so that the model knows how things begin.
     """
 
-    codes: Int[Tensor, "N K T"]
+    codes: Integer[Tensor, "N K T"]
     text: Tensor  # of all captions, end to end
-    lengths: Int[Tensor, "N n"]  # of each caption
-    melodies: Int[Tensor, "N M"] | None
+    lengths: Integer[Tensor, "N n"]  # of each caption
+    melodies: Integer[Tensor, "N M"] | None
     frames_per_chroma: float
     crop_lengths: tuple[int, ...]  # frames
     frames_per_batch: int

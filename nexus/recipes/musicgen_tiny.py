@@ -10,7 +10,7 @@ from torch import nn
 from nexus.data import music, sound
 from nexus.data.clips import CachedClips
 from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of
-from nexus.hub.load import describe, load
+from nexus.hub.load import load, weights_hash
 from nexus.hub.source import find
 from nexus.media.audio import Audio
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
@@ -19,6 +19,11 @@ from nexus.text.encoders import minilm
 from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 WORLDS = {"music": music.cache_clips, "sound": sound.cache_clips}
+
+
+def codec_hash(name: str) -> str:
+    """Codes are kept by the codec that made them."""
+    return weights_hash(find(name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class TokenRecipe(Recipe):
             melody=melody,
             max_duration=max(self.crop_lengths) / 50,
             condition_dropout=0.1,
+            melody_dropout=0.6,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -86,8 +92,8 @@ class TokenRecipe(Recipe):
                 lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
             )
             melodies, frames_per_chroma = stacked["melody"], melody.hop_length / 480
-        codec_hash = describe(find(self.codec), "encodec").weights_hash
-        codes = kept(folder / f"codes-{codec_hash}.safetensors", lambda: encode_clips(load(self.codec), clips))
+        path = folder / f"codes-{codec_hash(self.codec)}.safetensors"
+        codes = kept(path, lambda: encode_clips(load(self.codec), clips))
         return TokenBatches(
             codes=codes["codes"],
             text=text["text"],
@@ -118,5 +124,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=1200, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+    loop=LoopConfig(steps=700, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
 )
