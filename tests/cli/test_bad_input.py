@@ -8,8 +8,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file, save_file
 
 from nexus.cli.main import main
+from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.media.audio import Audio
 
 RATE = 8000
@@ -40,11 +43,46 @@ scenes:
     say: [{who: a, line: "Hello."}]
 """
 
+TWO_AT_ONCE = BOARD.replace(
+    'say: [{who: a, line: "Hello."}]', 'say: [{who: a, line: "Hello.", at: 0}, {who: a, line: "Yes.", at: 0}]'
+)
+
+
+def weights(change):
+    """A small Vocos as our own folder, with one tensor changed."""
+
+    def make(folder):
+        model = Vocos(VocosConfig(dim=8, hidden_dim=8, n_layers=1))
+        model.save(folder / "mine")
+        tensors = load_file(folder / "mine" / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "mine" / "model.safetensors")
+
+    return make
+
+
+def misshape(tensors):
+    tensors["head.bias"] = torch.zeros(3)
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def pickled(folder):
+    torch.save({"weights": Payload()}, folder / "evil.pt")
+
+
 # name: (files made first, command line, exit code, words of the sentence)
 CASES = {
     "unknown model": (None, "say hi --model nexus/f5-tiny", 2, "unknown model 'nexus/f5-tiny'"),
     "missing folder as model": (None, "say hi --model ./nothing", 2, "./nothing: no such file or folder"),
     "model of another kind": (None, "say hi --model nexus/musicgen-tiny", 2, "is a MusicGen, and this command needs"),
+    "missing tensor": (weights(lambda t: t.pop("head.bias")), "say hi --model ./mine", 2, "head.bias"),
+    "misshapen tensor": (weights(misshape), "say hi --model ./mine", 2, "head.bias"),
+    "pickle that executes code": (pickled, "say hi --model evil.pt", 2, "evil.pt: refused"),
+    "empty folder as model": (lambda folder: (folder / "mine").mkdir(), "say hi --model ./mine", 2, "no known layout"),
     "empty prompt": (None, ["music", " "], 2, "the text is empty"),
     "prompt too long": (None, ["music", "la " * 1000], 2, "3000 characters, at most 2000"),
     "text too long": (None, ["say", "la " * 10000], 2, "30000 characters, at most 20000"),
@@ -73,6 +111,7 @@ CASES = {
     "film model of no kind": (text("a.yaml", BOARD), "film a.yaml --model smell=x", 2, "'smell'"),
     "storyboard with a misspelt key": (text("a.yaml", BOARD.replace("shot", "shoot")), "film a.yaml", 2, "shoot"),
     "unknown speaker": (text("a.yaml", BOARD.replace("who: a", "who: b")), "film a.yaml", 2, "'b'"),
+    "overlapping lines": (text("a.yaml", TWO_AT_ONCE), "film a.yaml", 2, "line"),
     "zero-length scene": (text("a.yaml", BOARD.replace("duration: 2", "duration: 0")), "film a.yaml", 2, "duration"),
     "film into a missing folder": (text("a.yaml", BOARD), "film a.yaml -o gone/film.mp4", 2, "there is no folder"),
     "model that cannot stream": (None, "sound rain --stream --model nexus/sound-tiny", 2, "cannot stream"),
