@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nexus.film.timeline import UNSPOKEN
-from nexus.film.wrong import Wrong, first_problem, nearest
+from nexus.film.wrong import broken, first_problem, nearest
 
 FASTEST_SPEECH = 35.0  # characters a second that nobody exceeds
 MOST_SECONDS = 600.0
@@ -22,9 +22,9 @@ MOST_CHARACTERS = 600  # of a prompt or a line
 
 def _words(text: str) -> str:
     if not re.search(r"\w", text):
-        raise Wrong("it is empty: say what is to be made, in words")
+        raise broken("it is empty: say what is to be made, in words")
     if len(text) > MOST_CHARACTERS:
-        raise Wrong(f"it has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
+        raise broken(f"it has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     return text.strip()
 
 
@@ -96,7 +96,7 @@ class Scene(_Part):
             if after.at is not None:
                 earliest = (before.at or 0.0) + len(before.line) / FASTEST_SPEECH
                 if after.at < earliest:
-                    raise Wrong(
+                    raise broken(
                         f"the line {after.line!r} at {after.at:g} s overlaps the line before it, which cannot end "
                         f"before {earliest:.1f} s; begin it later, or leave `at` out"
                     )
@@ -108,7 +108,7 @@ class Scene(_Part):
             length = float(UNSPOKEN) if self.duration is None else self.duration
             for sound in self.sound:
                 if sound.at >= length:
-                    raise Wrong(f"the sound {sound.prompt!r} at {sound.at:g} s is outside its scene of {length:g} s")
+                    raise broken(f"the sound {sound.prompt!r} at {sound.at:g} s is outside its scene of {length:g} s")
         return self
 
 
@@ -126,7 +126,7 @@ class Storyboard(_Part):
     @classmethod
     def _even(cls, size: list[int]) -> list[int]:
         if odd := [side for side in size if side % 2]:
-            raise Wrong(f"width and height must be even for MP4; {odd[0]} is not, {odd[0] + 1} is")
+            raise broken(f"width and height must be even for MP4; {odd[0]} is not, {odd[0] + 1} is")
         return size
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ class Storyboard(_Part):
         for index, scene in enumerate(self.scenes):
             for spoken in scene.say:
                 if spoken.who not in self.cast:
-                    raise Wrong(
+                    raise broken(
                         f"scene {index + 1}: nobody is called {spoken.who!r}; {nearest(spoken.who, list(self.cast))}"
                     )
         return self
@@ -142,7 +142,7 @@ class Storyboard(_Part):
     @model_validator(mode="after")
     def _score_in_film(self) -> "Storyboard":
         if self.score and (outside := [k + 1 for k in self.score_scenes() or () if not 0 <= k < len(self.scenes)]):
-            raise Wrong(f"the score is under scene {outside[0]}, but scenes are 1 to {len(self.scenes)}")
+            raise broken(f"the score is under scene {outside[0]}, but scenes are 1 to {len(self.scenes)}")
         return self
 
     def score_scenes(self) -> tuple[int, ...] | None:

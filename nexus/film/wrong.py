@@ -10,11 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 
-class Wrong(PydanticCustomError):
+def broken(message: str) -> PydanticCustomError:
     """A broken rule, whose message is shown as it is."""
-
-    def __new__(cls, message: str) -> "Wrong":
-        return super().__new__(cls, "wrong", "{message}", {"message": message})  # type: ignore[return-value]
+    return PydanticCustomError("broken_rule", "{message}", {"message": message})
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
@@ -43,7 +41,7 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"the key {key!r} is missing"
     message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    if detail["type"] == "wrong":
+    if detail["type"] == "broken_rule":
         return message
     got = repr(detail["input"])
     return f"{message}, got {got if len(got) < 60 else got[:57] + '...'}"
@@ -81,11 +79,16 @@ def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int | None:
     line = None
     for part in loc:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-            if not found:
+            keys = {key.value: (key, value) for key, value in node.value}
+            if str(part) not in keys:
                 break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
+            key, node = keys[str(part)]
+            line = _line_of(key) or line
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            line = node.start_mark.line + 1
+            line = _line_of(node) or line
     return line
+
+
+def _line_of(node: Any) -> int | None:
+    return node.start_mark.line + 1 if node.start_mark else None

@@ -40,10 +40,15 @@ def test_damage_is_noticed_and_removed(tmp_path, sound, damage):
 
 def test_one_process_waits_for_another(tmp_path, sound):
     """The other process holds the key while it makes the asset; we then find it made."""
-    script = (
-        "import sys, time; from nexus.film.cache import Cache; c = Cache(sys.argv[1])\n"
-        "with c.making(sys.argv[2]):\n    print('held', flush=True); sys.stdin.readline()\n    c.put(sys.argv[2], c.get('cd'))"
-    )
+    script = """
+import sys
+from nexus.film.cache import Cache
+cache = Cache(sys.argv[1])
+with cache.making(sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.readline()
+    cache.put(sys.argv[2], cache.get("cd"))
+"""
     cache = Cache(tmp_path)
     cache.put("cd", sound)
     other = subprocess.Popen(

@@ -80,9 +80,9 @@ class Pen:
 
     def sky(self, bottom: float) -> None:
         palettes = SKIES[self.time]
-        self.gradient(0, bottom, *palettes[self.rng.integers(len(palettes))])
+        self.gradient(0.0, bottom, *palettes[self.rng.integers(len(palettes))])
         if self.time == "night":
-            for x, y in self.scatter(26, 0, bottom * 0.9):
+            for x, y in self.scatter(26, 0.0, bottom * 0.9):
                 self.ellipse(x, y, 0.008, 0.008, (250, 245, 215), glow=True)
         else:
             cloud = (255, 255, 255) if self.time == "day" else (255, 205, 175)
@@ -140,12 +140,12 @@ def _city(pen: Pen) -> None:
 
 def _space(pen: Pen) -> None:
     tops: tuple[Colour, ...] = ((16, 8, 44), (6, 12, 40), (30, 10, 58))
-    pen.gradient(0, 1, tops[pen.rng.integers(3)], (20, 34, 84))
+    pen.gradient(0.0, 1.0, tops[pen.rng.integers(3)], (20, 34, 84))
     x, y = pen.rng.uniform(-0.1, 1.1), pen.rng.choice([0.15, 0.85])
     hue: Colour = ((196, 110, 84), (110, 160, 190), (176, 140, 200))[pen.rng.integers(3)]
     pen.ellipse(x, y, 0.12, 0.12, hue, glow=True)
     pen.ellipse(x - 0.03, y - 0.03, 0.07, 0.07, (hue[0] + 25, hue[1] + 25, hue[2] + 25), glow=True)
-    for x, y in pen.scatter(44, 0, 1):
+    for x, y in pen.scatter(44, 0.0, 1.0):
         size = pen.rng.choice([0.006, 0.009, 0.012])
         pen.ellipse(x, y, size, size, (250, 246, 225), glow=True)
 
@@ -153,7 +153,7 @@ def _space(pen: Pen) -> None:
 def _mountains(pen: Pen) -> None:
     pen.sky(0.75)
     for base, colour, cap in ((0.42, (136, 150, 180), 0.13), (0.5, (104, 118, 150), 0.1)):
-        for x, _ in pen.scatter(5, 0, 1):
+        for x, _ in pen.scatter(5, 0.0, 1.0):
             top = base - pen.rng.uniform(0.08, 0.26)
             half = (0.8 - top) * 0.62
             pen.polygon([(x, top), (x - half, 0.82), (x + half, 0.82)], colour)
@@ -184,7 +184,7 @@ def _snow(pen: Pen) -> None:
 
 def _forest(pen: Pen) -> None:
     pen.sky(0.6)
-    pen.hill(0.35, 0.04, (96, 150, 104), waves=3)
+    pen.hill(0.35, 0.04, (96, 150, 104), waves=3.0)
     for n, low, tone in ((9, 0.7, (62, 118, 78)), (6, 0.8, (44, 98, 62))):
         for x, y in pen.scatter(n, low, low + 0.02):
             size = pen.rng.uniform(0.8, 1.15)
@@ -200,8 +200,8 @@ def _beach(pen: Pen) -> None:
     pen.ground(0.48, 0.8, (76, 172, 214), (120, 210, 222))
     for x, y in pen.scatter(9, 0.52, 0.68):
         pen.box(x - 0.05, y, x + 0.05, y + 0.006, (190, 232, 242))
-    pen.hill(0.72, 0.012, (240, 250, 250), waves=2)
-    pen.hill(0.745, 0.012, (244, 216, 156), waves=2)
+    pen.hill(0.72, 0.012, (240, 250, 250), waves=2.0)
+    pen.hill(0.745, 0.012, (244, 216, 156), waves=2.0)
     pen.ground(0.8, 1.0, (246, 220, 162), (226, 192, 130))
     for x, y in pen.scatter(8, 0.84, 0.98):
         pen.ellipse(x, y, 0.013, 0.01, (250, 240, 226))
@@ -216,9 +216,9 @@ def _clouds(pen: Pen) -> None:
 
 
 def _underwater(pen: Pen) -> None:
-    pen.gradient(0, 1, (72, 186, 214), (14, 62, 122))
-    for x, _ in pen.scatter(4, 0, 1):
-        pen.polygon([(x, 0), (x + 0.08, 0), (x + 0.02, 0.8), (x - 0.12, 0.8)], (78, 180, 208), glow=True)
+    pen.gradient(0.0, 1.0, (72, 186, 214), (14, 62, 122))
+    for x, _ in pen.scatter(4, 0.0, 1.0):
+        pen.polygon([(x, 0.0), (x + 0.08, 0.0), (x + 0.02, 0.8), (x - 0.12, 0.8)], (78, 180, 208), glow=True)
     pen.hill(0.9, 0.02, (222, 200, 140))
     for x, y in pen.scatter(6, 0.92, 0.98):
         coral = ((226, 110, 120), (70, 150, 96), (236, 160, 90))[pen.rng.integers(3)]
@@ -229,7 +229,7 @@ def _underwater(pen: Pen) -> None:
 def _room(pen: Pen) -> None:
     walls: tuple[Colour, ...] = ((236, 206, 170), (176, 206, 196), (214, 186, 206))
     wall = walls[pen.rng.integers(3)]
-    pen.ground(0, 0.74, wall, wall)
+    pen.ground(0.0, 0.74, wall, wall)
     x = pen.rng.choice([0.12, 0.8])
     sky = SKIES[pen.time][0][1]
     pen.box(x - 0.15, 0.14, x + 0.15, 0.46, (250, 246, 238))
@@ -252,20 +252,37 @@ class Place:
 
 
 _LAND = ("land", "fixed", "thing", "person", "air")
+_SEA = Place(draw=_sea, phrases=("on the sea", "on the waves", "at sea"), ground=0.78, realms=("water", "swim", "air"))
+_SPACE = Place(
+    draw=_space,
+    phrases=("in space", "in outer space", "among the stars"),
+    ground=0.75,
+    realms=("space",),
+    times=("night",),
+)
+_UNDERWATER = Place(
+    draw=_underwater, phrases=("under the sea", "under water"), ground=0.86, realms=("swim",), times=("day",)
+)
+
+
+def _on_land(draw: Callable[[Pen], None], ground: float, *phrases: str) -> Place:
+    return Place(draw=draw, phrases=phrases, ground=ground, realms=_LAND)
+
+
 PLACES: dict[str, Place] = {
-    "sea": Place(draw=_sea, phrases=("on the sea", "on the waves", "at sea"), ground=0.78, realms=("water", "swim", "air")),
-    "meadow": Place(draw=_meadow, phrases=("in a green meadow", "on a meadow", "in the grass"), ground=0.88, realms=_LAND),
-    "desert": Place(draw=_desert, phrases=("in the desert", "among sand dunes"), ground=0.88, realms=_LAND),
-    "city": Place(draw=_city, phrases=("in the city", "in a street of tall houses"), ground=0.9, realms=_LAND),
-    "space": Place(draw=_space, phrases=("in space", "in outer space", "among the stars"), ground=0.75, realms=("space",), times=("night",)),
-    "mountains": Place(draw=_mountains, phrases=("in the mountains", "before high mountains"), ground=0.88, realms=_LAND),
-    "snow": Place(draw=_snow, phrases=("in the snow", "in a snowy land"), ground=0.88, realms=_LAND),
-    "forest": Place(draw=_forest, phrases=("in the forest", "in the woods"), ground=0.9, realms=_LAND),
-    "beach": Place(draw=_beach, phrases=("on the beach", "by the sea"), ground=0.88, realms=_LAND),
+    "sea": _SEA,
+    "meadow": _on_land(_meadow, 0.88, "in a green meadow", "on a meadow", "in the grass"),
+    "desert": _on_land(_desert, 0.88, "in the desert", "among sand dunes"),
+    "city": _on_land(_city, 0.9, "in the city", "in a street of tall houses"),
+    "space": _SPACE,
+    "mountains": _on_land(_mountains, 0.88, "in the mountains", "before high mountains"),
+    "snow": _on_land(_snow, 0.88, "in the snow", "in a snowy land"),
+    "forest": _on_land(_forest, 0.9, "in the forest", "in the woods"),
+    "beach": _on_land(_beach, 0.88, "on the beach", "by the sea"),
     "clouds": Place(draw=_clouds, phrases=("in the sky", "above the clouds"), ground=0.82, realms=("air", "space")),
-    "underwater": Place(draw=_underwater, phrases=("under the sea", "under water"), ground=0.86, realms=("swim",), times=("day",)),
+    "underwater": _UNDERWATER,
     "room": Place(draw=_room, phrases=("in a room", "indoors"), ground=0.9, realms=("thing", "person")),
-}  # fmt: skip
+}
 
 
 def draw_place(place: Place, time: str, height: int, rng: np.random.Generator) -> Image.Image:

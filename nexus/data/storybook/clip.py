@@ -110,7 +110,7 @@ def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Gener
     rest_y = _foot(noun, facts.place, tall, rng)
     if facts.companion:
         friend = sprite(ALL[facts.companion], None, rest_x > 0.5)
-        _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, rng), 0)
+        _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, rng), 0.0)
     phase = float(rng.uniform(0, 6))
     film = np.empty((n_frames, size, size, 3), np.uint8)
     for k in range(n_frames):
@@ -122,8 +122,8 @@ def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Gener
         if facts.place == "sea":
             _front_wave(canvas, facts.time, seconds)
         left, top, side = camera_window(facts.camera, u, (rest_x, rest_y - tall / 2))
-        box = tuple(height * edge for edge in (left + MARGIN, top, left + MARGIN + side, top + side))
-        frame = canvas.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        x0, y0, span = height * (left + MARGIN), height * top, height * side
+        frame = canvas.resize((size, size), Image.Resampling.BILINEAR, box=(x0, y0, x0 + span, y0 + span))
         if facts.weather != "clear":
             weather.draw(frame, seconds)
         film[k] = np.asarray(frame)
@@ -196,7 +196,8 @@ class StoryClips:
         nouns: tuple[str, ...] = CORE_NOUNS,
     ) -> None:
         find_nouns(nouns)
-        self.seed, self.split, self.size, self.frames, self.fps, self.nouns = seed, split, size, frames, fps, nouns
+        self.seed, self.size, self.frames, self.fps, self.nouns = seed, size, frames, fps, nouns
+        self.split: Split = split
 
     def __getitem__(self, index: int) -> StoryClip:
         own_seed = self.seed * 2**40 + index
@@ -206,7 +207,7 @@ class StoryClips:
 def cache_clips(
     folder: str | Path, n: int, split: Split = "train", *, seed: int = 0, shard: int = 250, **settings: object
 ) -> Path:
-    """Renders clips 0 to n - 1 into `folder/split-00000.npy` (uint8 [shard, F, H, W, 3]) and `split-00000.jsonl`; resumes.
+    """Renders clips 0 to n - 1 into `split-00000.npy` (uint8 [shard, F, H, W, 3]) and `split-00000.jsonl`; resumes.
 
     A line of the JSON file holds "caption" and "facts" of the clip in that row.
     """

@@ -47,17 +47,21 @@ PATHS: dict[str, Path] = {
     "shrink": Path(lambda u, x, y: (x, y, 1.2 - 0.75 * u)),
 }
 
+_CROSS = ("cross_right", "cross_left")
+_ENTER = ("enter_left", "enter_right")
+_LEAVE = ("leave_left", "leave_right")
+
 # What each realm can do, likelier ones repeated.
 REALM_PATHS: dict[str, tuple[str, ...]] = {
     "fixed": ("stand", "stand", "stand", "stand", "grow", "shrink"),
-    "thing": ("stand", "stand", "cross_right", "cross_left", "fall", "bounce", "grow", "shrink", "rise"),
-    "person": ("stand", "stand", "cross_right", "cross_left", "enter_left", "enter_right", "leave_left", "leave_right", "grow"),
-    "land": ("stand", "cross_right", "cross_left", "enter_left", "enter_right", "leave_left", "leave_right", "bounce"),
-    "water": ("stand", "cross_right", "cross_left", "cross_right", "cross_left", "enter_left", "enter_right", "leave_left", "leave_right"),
-    "swim": ("stand", "cross_right", "cross_left", "enter_left", "enter_right", "circle", "rise"),
-    "air": ("stand", "cross_right", "cross_left", "cross_right", "cross_left", "enter_left", "enter_right", "circle", "rise", "fall"),
-    "space": ("stand", "cross_right", "cross_left", "rise", "circle", "grow", "shrink"),
-}  # fmt: skip
+    "thing": ("stand", "stand", *_CROSS, "fall", "bounce", "grow", "shrink", "rise"),
+    "person": ("stand", "stand", *_CROSS, *_ENTER, *_LEAVE, "grow"),
+    "land": ("stand", *_CROSS, *_ENTER, *_LEAVE, "bounce"),
+    "water": ("stand", *_CROSS, *_CROSS, *_ENTER, *_LEAVE),
+    "swim": ("stand", *_CROSS, *_ENTER, "circle", "rise"),
+    "air": ("stand", *_CROSS, *_CROSS, *_ENTER, "circle", "rise", "fall"),
+    "space": ("stand", *_CROSS, "rise", "circle", "grow", "shrink"),
+}
 
 CAMERAS = ("still", "pan_left", "pan_right", "zoom_in", "zoom_out")
 
@@ -69,5 +73,6 @@ def camera_window(camera: str, u: float, focus: tuple[float, float]) -> tuple[fl
         return way * 0.5 * (u - 0.5), 0.0, 1.0
     if camera.startswith("zoom"):
         side = 1 - 0.4 * (u if camera == "zoom_in" else 1 - u)
-        return tuple(min(max(c - side / 2, 0.0), 1 - side) for c in focus) + (side,)  # type: ignore[return-value]
+        left, top = (min(max(c - side / 2, 0.0), 1 - side) for c in focus)
+        return left, top, side
     return 0.0, 0.0, 1.0

@@ -91,7 +91,7 @@ def _lighthouse() -> Image.Image:
     image = Image.new("RGBA", (96 * scale, 150 * scale))
     draw = ImageDraw.Draw(image)
 
-    def polygon(points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
+    def polygon(points: list[tuple[float | int, float | int]], fill: tuple[int, int, int]) -> None:
         draw.polygon([(x * scale, y * scale) for x, y in points], fill=fill)
 
     polygon([(2, 150), (8, 132), (24, 122), (46, 117), (72, 122), (88, 134), (94, 150)], (104, 96, 98))
