@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nexus.data import music, sound
 from nexus.data.clips import CachedClips
@@ -13,10 +13,12 @@ from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept,
 from nexus.hub.load import load, weights_hash
 from nexus.hub.source import find
 from nexus.media.audio import Audio
+from nexus.media.image import Image
+from nexus.media.video import Video
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
 from nexus.nn.checkpoint import save_folder
 from nexus.text.encoders import minilm
-from nexus.training.recipe import BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 WORLDS = {"music": music.cache_clips, "sound": sound.cache_clips}
 
@@ -33,12 +35,13 @@ class TokenRecipe(Recipe):
     world: Literal["music", "sound"] = "music"
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, warmup_steps=100)
     codec: str = "nexus/encodec-tiny"
+    codec_hop: int = 512  # samples a frame, at 24 kHz
     cache: str = "runs/cache"
     n_clips: int = 800
     n_valid: int = 60
     clip_seconds: float = 12.0
     n_captions: int = 4  # of each clip, one drawn for a crop
-    crop_lengths: tuple[int, ...] = (250, 250, 500)  # frames, one drawn for a batch
+    crop_lengths: tuple[int, ...] = (235, 235, 470)  # frames, one drawn for a batch
     frames_per_batch: int = 1500
     dim: int = 192
     n_layers: int = 6
@@ -55,7 +58,7 @@ class TokenRecipe(Recipe):
             codebook_size=1024,
             text_dim=384,
             melody=melody,
-            max_duration=max(self.crop_lengths) / 50,
+            max_duration=max(self.crop_lengths) * self.codec_hop / 24000,
             condition_dropout=0.1,
             melody_dropout=0.6,
         )
@@ -70,9 +73,12 @@ class TokenRecipe(Recipe):
         return {"model": model}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        return (
-            Objective("tokens", ("model",), lambda nets, batch, rng: nets["model"].loss(batch, rng), self.optimizer),
-        )
+        def loss(networks: Networks, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+            model = networks["model"]
+            assert isinstance(model, MusicGen)
+            return model.loss(batch, rng)
+
+        return (Objective("tokens", ("model",), loss, self.optimizer),)
 
     def clips(self, split: Literal["train", "valid"]) -> CachedClips:
         folder = Path(self.cache) / self.world / split
@@ -91,7 +97,7 @@ class TokenRecipe(Recipe):
                 folder / f"melody-{melody.hop_length}.safetensors",
                 lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
             )
-            melodies, frames_per_chroma = stacked["melody"], melody.hop_length / 480
+            melodies, frames_per_chroma = stacked["melody"], melody.hop_length / self.codec_hop
         path = folder / f"codes-{codec_hash(self.codec)}.safetensors"
         codes = kept(path, lambda: encode_clips(load(self.codec), clips))
         return TokenBatches(
@@ -105,7 +111,7 @@ class TokenRecipe(Recipe):
             seed=self.loop.seed,
         )
 
-    def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
+    def samples(self, model: nn.Module, step: int) -> dict[str, Audio | Image | Video]:
         assert isinstance(model, MusicGen)
         model.codec, model.text_encoder = load(self.codec), minilm()
         prompts = [self.clips("valid")[i].caption for i in range(2)]

@@ -219,7 +219,10 @@ class MusicGen(nn.Module):
         def step(columns: Tensor) -> Tensor:
             halves = len(conditions[0]) // len(columns)
             logits = self.decoder(columns.repeat(halves, 1, 1), *conditions, state)[:, :, -1]
-            return logits if halves == 1 else extrapolate(*logits.chunk(2), guidance_scale)
+            if halves == 1:
+                return logits
+            cond, null = logits.chunk(2)
+            return extrapolate(cond, null, guidance_scale)
 
         yield from decode(step, lambda logits: sample(logits, rngs, sampling), given, layout, self.config.special)
 
