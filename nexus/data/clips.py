@@ -26,7 +26,8 @@ class Clip(NamedTuple):
 class ClipStream(Protocol):
     """Clip `index` of an endless stream; `describe` says which stream, so that a cache is not resumed with another."""
 
-    rate: int
+    @property
+    def rate(self) -> int: ...
 
     def __getitem__(self, index: int) -> Clip: ...
 

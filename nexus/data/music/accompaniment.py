@@ -36,7 +36,7 @@ def write_chords(
             voices, last = voicing(chord, voices, centre), chord
         loudness = loud(velocity, 6 if step % 8 == 0 else 0, rng)
         if texture in BROKEN:
-            spread = (*voices, voices[0] + 12)
+            spread = (*voices, min(voices) + 12)
             position = (step if texture == "rolling" else step // 2) % (4 * meter)
             order = BROKEN[texture]
             pitch = spread[order[position % len(order)] % len(spread)]

@@ -22,7 +22,7 @@ def test_a_seed_is_a_clip_and_splits_share_none():
     assert synthesize(3, kind="sea").audio != synthesize(4, kind="sea").audio
     stream = SoundClips(seconds=2.0)
     assert np.array_equal(stream[6].samples, stream[6].samples)
-    assert len({synthesize(seed, seconds=2.0).facts["kind"] for seed in range(60)}) > 24
+    assert len({synthesize(seed, seconds=2.0).facts["kind"] for seed in range(30)}) > 15
 
 
 def onsets(wave: np.ndarray) -> int:
