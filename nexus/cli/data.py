@@ -1,10 +1,12 @@
 """`nexus data`: the worlds that the small networks learn from."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nexus.cli.options import Json
 from nexus.cli.progress import Watch
 
 app = typer.Typer(no_args_is_help=True, help="Build the worlds that the small networks learn from.")
@@ -21,6 +23,7 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to fill.", show_default=False)],
     hours: Annotated[float, typer.Option("--hours", min=0.001, help="How much, in hours.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another world.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Writes HOURS of WORLD with captions; stopped and started again it goes on.
 
@@ -31,4 +34,5 @@ def build(
     with Watch() as watch:
         watch.stage(f"building {world}")
         build_world(world, output, hours=hours, seed=seed, progress=watch)
-    typer.echo(str(output))
+    made = {"world": world, "path": str(output), "hours": hours, "seed": seed}
+    typer.echo(json.dumps(made, ensure_ascii=False) if as_json else str(output))

@@ -1,9 +1,12 @@
 """`nexus train`: run a recipe."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nexus.cli.options import Device, Json, Seed
 
 Name = Annotated[str, typer.Argument(help="A recipe, such as f5tts-tiny, or a .py file.", show_default=False)]
 
@@ -17,6 +20,9 @@ def train(
         Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/NAME")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of going on where it stopped.")] = False,
+    seed: Seed = None,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Trains a recipe; the same command again goes on where it stopped.
 
@@ -26,10 +32,12 @@ def train(
     from nexus.training.loop import train as run
     from nexus.training.recipe import override
 
-    recipe = override(find_recipe(name), overrides or [])
+    chosen = [*(overrides or []), f"loop.device={device}"] + ([] if seed is None else [f"loop.seed={seed}"])
+    recipe = override(find_recipe(name), chosen)
     try:
         weights = run(recipe, output or Path("runs") / recipe.name, resume=not fresh)
     except KeyboardInterrupt as stopped:
         typer.echo(str(stopped) or "stopped at once; what was saved before is kept", err=True)
         raise
-    typer.echo(str(weights))
+    result = {"recipe": recipe.name, "steps": recipe.loop.steps, "seed": recipe.loop.seed, "weights": str(weights)}
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else str(weights))

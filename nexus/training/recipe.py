@@ -56,6 +56,9 @@ class LoopConfig:
 
     steps: int = 1000
     seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = (
+        "auto"  # "auto" takes GPUs where there are any; the launcher shares them out
+    )
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is the slower one on CPUs without avx512_bf16 or amx
     accumulate: int = 1
     ema_decay: float = 0.999  # 0 turns averaging off

@@ -157,3 +157,15 @@ def test_film_hands_over_and_tells(run, tmp_path, monkeypatch):
     assert (name, written, str(settings["cache"])) == ("board.yaml", "film.mp4", "kept")
     assert settings["models"] == {"music": "./mine"} and settings["device"] == "auto"
     assert run("film", "board.yaml")[1].startswith("film.mp4: 4.0 s, 2 made, 1 reused")
+
+
+def test_training_on_a_device_that_is_not_there_is_refused(run):
+    code, _, err = run("train", "vocos-tiny", "--device", "tpu")
+    assert code == 2 and "use auto or cpu" in err
+
+
+def test_building_a_world_tells_what_it_made(run, monkeypatch):
+    monkeypatch.setattr("nexus.data.build.build", lambda *_, **__: None)
+    code, out, _ = run("data", "build", "sound", "--hours", "0.5", "--seed", 3, "-o", "worlds", "--json")
+    assert code == 0
+    assert json.loads(out) == {"world": "sound", "path": "worlds", "hours": 0.5, "seed": 3}
