@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nexus.film.timeline import UNSPOKEN
 from nexus.film.wrong import broken, first_problem, nearest
@@ -26,6 +35,16 @@ def _words(text: str) -> str:
     if len(text) > MOST_CHARACTERS:
         raise broken(f"it has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     return text.strip()
+
+
+def _under(value: Any) -> Any:
+    """Scenes as text or a list; a single number may be written plainly."""
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and re.fullmatch(r"all|none|\d+(-\d+)?", text):
+        return text
+    if isinstance(text, list) and text and all(type(scene) is int for scene in text):
+        return text
+    raise broken(f"it is all, none, scenes such as 2-4, or a list such as [1, 3]; got {value!r}")
 
 
 Words = Annotated[str, AfterValidator(_words), Field(json_schema_extra={"maxLength": MOST_CHARACTERS})]
@@ -75,7 +94,7 @@ class Score(_Part):
     """The music: under all scenes, none, a range such as "2-4", or a list of scenes counted from 1."""
 
     prompt: Words
-    under: Annotated[str, Field(pattern=r"^(all|none|\d+(-\d+)?)$")] | list[int] = "all"
+    under: Annotated[str | list[int], BeforeValidator(_under)] = "all"
     gain: float = Field(0.0, ge=-60, le=20, description="decibels")
     seed: Seed | None = None
 
@@ -118,7 +137,7 @@ class Storyboard(_Part):
     title: Words
     size: list[Annotated[int, Field(ge=32, le=2160)]] = Field([256, 256], min_length=2, max_length=2)
     fps: float = Field(8.0, gt=0, le=60, allow_inf_nan=False)
-    cast: dict[str, Voice] = {}
+    cast: dict[str, Annotated[Voice, BeforeValidator(lambda voice: {} if voice is None else voice)]] = {}
     score: Score | None = None
     scenes: list[Scene] = Field(min_length=1)
 

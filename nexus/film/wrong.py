@@ -1,6 +1,7 @@
 """What is wrong with a storyboard, in a sentence: the place in the file, what is allowed, and the nearest to it."""
 
 import difflib
+import re
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,7 @@ def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
     message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if detail["type"] == "broken_rule":
         return message
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", message)
     got = repr(detail["input"])
     return f"{message}, got {got if len(got) < 60 else got[:57] + '...'}"
 

@@ -42,6 +42,17 @@ def test_what_is_written_is_read(tmp_path):
     assert read_storyboard(tmp_path / "film.json") == board
 
 
+@pytest.mark.parametrize(
+    ("under", "scenes"), [("all", None), ("none", ()), (2, (1,)), ("1-2", (0, 1)), ([2, 1], (1, 0))]
+)
+def test_the_score_lies_under(under, scenes):
+    assert parse_storyboard(_changed(["score", "under"], under)).score_scenes() == scenes
+
+
+def test_a_name_alone_has_the_usual_voice():
+    assert parse_storyboard(_changed(["cast", "gull"], None)).cast["gull"].voice is None
+
+
 def test_seconds_are_what_was_written():
     assert exact(0.1) == Fraction(1, 10)
 
@@ -81,6 +92,9 @@ WRONG = [
     (["fps"], -8, "fps: should be greater than 0, got -8"),
     (["score", "under"], "2-7", "the score is under scene 3, but scenes are 1 to 2"),
     (["score", "under"], [0], "the score is under scene 0"),
+    (["score", "under"], "often", "score, under: it is all, none, scenes such as 2-4"),
+    (["score", "under"], [1.5], "score, under: it is all, none, scenes such as 2-4"),
+    (["scenes"], ["a boat"], "scene 1: should be a mapping of keys to values, got 'a boat'"),
 ]
 
 
