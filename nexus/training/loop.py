@@ -221,8 +221,8 @@ class Run:
 
 def _accelerator(recipe: Recipe) -> Accelerator:
     device, gpu = recipe.loop.device, torch.cuda.is_available()
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not gpu):
-        raise ValueError(f"device {device!r} can't train here; use auto or cpu{' or cuda' if gpu else ''}")
+    if device == "cuda" and not gpu:
+        raise ValueError("loop.device is cuda, but no CUDA device is here; use auto or cpu")
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may run several recipes in turn
     return Accelerator(
         mixed_precision="bf16" if recipe.loop.precision == "bf16" else "no", cpu=not gpu or device == "cpu"

@@ -161,7 +161,7 @@ def test_film_hands_over_and_tells(run, tmp_path, monkeypatch):
 
 def test_training_on_a_device_that_is_not_there_is_refused(run):
     code, _, err = run("train", "vocos-tiny", "--device", "tpu")
-    assert code == 2 and "use auto or cpu" in err
+    assert code == 2 and "one of auto, cpu, cuda" in err
 
 
 def test_building_a_world_tells_what_it_made(run, monkeypatch):
