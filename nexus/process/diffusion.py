@@ -63,8 +63,11 @@ def diffusion_loss(
 def data_field(field: Field, schedule: NoiseSchedule, prediction: Prediction) -> Field:
     """The field's estimate of the data, which is what solvers take.
 
-    A noise prediction says nothing about the data where no signal is left (zero terminal SNR): use velocity there.
+    Raises:
+        ValueError: a noise prediction with zero terminal SNR, where it says nothing about the data.
     """
+    if prediction == "noise" and schedule.signal[-1] == 0:
+        raise ValueError("a noise prediction gives no data where no signal is left; predict velocity or data instead")
 
     def estimate(x_t: Tensor, step: Tensor) -> Tensor:
         alpha, sigma = levels(schedule, step, x_t)

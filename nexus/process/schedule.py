@@ -83,13 +83,15 @@ def leading(n_steps: int, steps: int, offset: int = 0) -> Int[Tensor, " n"]:
     """Multiples of n_steps // steps (plus `offset`) downwards, as DDIM and Stable Diffusion space them; then -1."""
     _check(n_steps, steps)
     times = torch.arange(steps - 1, -1, -1) * (n_steps // steps) + offset
+    if times[-1] < 0 or times[0] >= n_steps:
+        raise ValueError(f"offset {offset} takes {steps} leading steps out of 0 to {n_steps - 1}; 0 never does")
     return torch.cat([times, torch.tensor([-1])])
 
 
 def linspace(n_steps: int, steps: int) -> Int[Tensor, " n"]:
-    """`steps` from n_steps - 1 to 0, both included, rounded; then -1."""
+    """`steps` from n_steps - 1 to 0, both included (a single one is n_steps - 1), rounded; then -1."""
     _check(n_steps, steps)
-    times = torch.linspace(0, n_steps - 1, steps, dtype=torch.float64).round().long().flip(0)
+    times = torch.linspace(n_steps - 1, 0, steps, dtype=torch.float64).round().long()
     return torch.cat([times, torch.tensor([-1])])
 
 

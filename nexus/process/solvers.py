@@ -26,6 +26,8 @@ def ddim(
     rngs: list[torch.Generator] | None = None,
 ) -> Iterator[Float[Tensor, " B *axes"]]:
     """DDIM (arXiv:2010.02502, eq. 12); eta 0 is deterministic, 1 has DDPM's variance and needs a generator per item."""
+    if eta and rngs is None:
+        raise ValueError("DDIM with eta above 0 draws noise: give `rngs`, one generator per item")
     x = noise
     for now, after in pairwise(steps):
         alpha, sigma = schedule.alpha(now), schedule.sigma(now)
@@ -35,7 +37,7 @@ def ddim(
         direction = (x - float(alpha) * data) / max(float(sigma), 1e-12)
         drawn = eta * next_sigma / sigma * (1 - alpha**2 / next_alpha**2).clamp(min=0).sqrt()
         x = float(next_alpha) * data + float((next_sigma**2 - drawn**2).clamp(min=0).sqrt()) * direction
-        if eta and after >= 0:
+        if rngs is not None and eta and after >= 0:
             x = x + float(drawn) * _fresh(x, rngs)
         yield x
 
@@ -46,7 +48,7 @@ def ddpm(
     schedule: NoiseSchedule,
     steps: Int[Tensor, " n"],
     *,
-    rngs: list[torch.Generator] | None,
+    rngs: list[torch.Generator],
 ) -> Iterator[Float[Tensor, " B *axes"]]:
     """Ancestral sampling from the posterior q(x_s | x_t, data) with its variance (arXiv:2006.11239, eq. 6, 7)."""
     x = noise
@@ -75,9 +77,8 @@ def dpmpp_2m(
         if after < 0:
             yield data
             return
-        width = (next_alpha / next_sigma).log() - (
-            alpha / sigma
-        ).log()  # of the step in log-SNR; infinite from pure noise
+        # The step's width in half the log of the signal-to-noise ratio; infinite from pure noise.
+        width = (next_alpha / next_sigma).log() - (alpha / sigma).log()
         slope = data
         if before is not None and width_before is not None:
             slope = data + float(0.5 * width / width_before) * (data - before)
@@ -86,7 +87,5 @@ def dpmpp_2m(
         yield x
 
 
-def _fresh(x: Tensor, rngs: list[torch.Generator] | None) -> Tensor:
-    if rngs is None:
-        raise ValueError("a solver that draws noise needs `rngs`, one generator per item")
+def _fresh(x: Tensor, rngs: list[torch.Generator]) -> Tensor:
     return gaussian(tuple(x.shape[1:]), rngs, device=x.device, dtype=x.dtype)
