@@ -1,87 +1,135 @@
 """`nexus/encodec-tiny`: a small codec for 24 kHz sound, the tokens of our music and sound.
 
-EnCodec's residual quantiser (arXiv:2210.13438) between an encoder and a decoder at frame rate, which learn in minutes
-on one processor core; 47 frames a second, 4 codebooks of 1024: 1.9 kbps. This recipe fixes the codes: mel frames in,
-mel frames out, and the Vocos behind them is `nexus/vocos-tiny` as it is. `encodec-tiny-decoder` then goes on with the
-decoder, by ear.
+EnCodec's residual quantiser (arXiv:2210.13438) between an encoder and a decoder at frame rate; 47 frames a second,
+4 codebooks of 1024: 1.9 kbps. The encoder and the codes are fitted in closed form before the first step and stay, so
+that models of the codes may be trained at once. The steps teach the decoder, which starts from `nexus/vocos-tiny`.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nexus.codecs.encodec import Encodec, EncodecConfig, run
-from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.frames import FrameCoderConfig, fit
 from nexus.data import waveforms
 from nexus.hub.load import load
+from nexus.hub.tensors import read_tensors
 from nexus.media.audio import Audio
 from nexus.nn.quantize import QuantizerConfig
+from nexus.process.adversarial import Discriminators
+from nexus.process.spectral import mel_distance, stft_distance
+from nexus.training.adversarial import AdversarialConfig, waiting
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 
 def tiny() -> EncodecConfig:
-    quantizer = QuantizerConfig(n_codebooks=4, dim=64, decay=0.95, dead_below=0.1)
+    quantizer = QuantizerConfig(n_codebooks=4, dim=64, k_means_steps=8)
     return EncodecConfig(quantizer=quantizer, frames=FrameCoderConfig())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodecTiny(Recipe):
     name: str = "encodec-tiny"
-    loop: LoopConfig = LoopConfig(steps=900, precision="fp32", ema_decay=0.98, save_every=150, validate_every=150)
-    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
+    loop: LoopConfig = LoopConfig(steps=600, precision="fp32", ema_decay=0.99, save_every=100, validate_every=100)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: EncodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache"
-    vocoder: str = "nexus/vocos-tiny"
-    batch_size: int = 12
-    length: int = 32768  # samples of a crop
-    quantized_from: int = 100  # step; before it the latent is not quantised, or codebooks chase a moving encoder
-    commitment_weight: float = 0.1
+    vocoder: str = "nexus/vocos-tiny"  # the decoder's start
+    fitted: str = ""  # a weights folder whose encoder and codes are kept; empty fits them anew
+    fitting_seconds: int = 700  # of sound that the encoder and the codebooks are fitted to, from each source
+    batch_size: int = 8
+    length: int = 16384  # samples of a crop
+    adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(start=300, items=4))
+    frame_weight: float = 0.5  # of the distance between mel frames before the Vocos
+    stft_weight: float = 0.25
 
     def networks(self) -> dict[str, nn.Module]:
-        model, vocoder = Encodec(self.model), load(self.vocoder, device="cpu")
-        model.decoder.layers[2].load_state_dict(vocoder.state_dict())
-        model.decoder.layers[2].requires_grad_(False)
-        return {"model": model}
+        codec = Encodec(self.model)
+        vocos = codec.decoder.layers[2]
+        vocos.load_state_dict(load(self.vocoder, device="cpu").state_dict())
+        if self.fitted:
+            state = read_tensors(Path(self.fitted))
+            codec.load_state_dict({k: v for k, v in state.items() if not k.startswith("decoder.layers.2.")}, strict=False)
+        else:
+            self.fit(codec)
+        codec.requires_grad_(False)
+        codec.decoder.requires_grad_(True)
+        return {"model": codec, "discriminators": self.adversarial.discriminators()}
+
+    def fit(self, codec: Encodec) -> None:
+        """Closed form: principal axes and k-means of frames from all over the recordings."""
+        mels = []
+        for recording in {name: r for name, r in zip(self.sources, self.recordings("train"), strict=True)}.values():
+            length = 4 * codec.sample_rate
+            starts = np.linspace(0, len(recording) - length, self.fitting_seconds // 4).astype(int)
+            crops = torch.from_numpy(np.stack([recording[s : s + length] for s in starts])).float() / 32767
+            mels += [codec.encoder.layers[0](crop[None, None]) for crop in crops]
+        generator = torch.Generator().manual_seed(self.loop.seed)
+        fit(codec.encoder.layers, codec.decoder.layers, codec.quantizer, torch.cat(mels), generator)
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        return (Objective("model", ("model",), self.model_loss, self.optimizer),)
+        return (
+            Objective("discriminators", ("discriminators",), self.discriminator_loss, self.adversarial.optimizer),
+            Objective("model", ("model",), self.model_loss, self.optimizer),
+        )
+
+    def frames(self, codec: Encodec, waveform: Tensor) -> Tensor:
+        """Natural-log mel frames that the Vocos gets, after the codes."""
+        with torch.no_grad():
+            quantizer = codec.quantizer
+            latent = quantizer.decode(quantizer.encode(codec.encoder(waveform)))
+        return run(codec.decoder.layers[:2], latent)
+
+    def discriminator_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        codec, judges = networks["model"], networks["discriminators"]
+        assert isinstance(codec, Encodec) and isinstance(judges, Discriminators)
+        if not self.adversarial.joined(batch):
+            return waiting()
+        waveform = batch["waveform"][: self.adversarial.items]
+        with torch.no_grad():
+            output = codec.decoder.layers[2](self.frames(codec, waveform))
+        return self.adversarial.discriminator_loss(judges, waveform, output, generator)
 
     def model_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        model = networks["model"]
-        assert isinstance(model, Encodec)
+        codec, judges, waveform = networks["model"], networks["discriminators"], batch["waveform"]
+        assert isinstance(codec, Encodec) and isinstance(judges, Discriminators)
+        frames = self.frames(codec, waveform)
         with torch.no_grad():
-            mel = model.encoder.layers[0](batch["waveform"])
-        latent = run(model.encoder.layers[1:], mel)
-        if int(batch["step"][0]) < self.quantized_from and model.training:
-            distance = F.l1_loss(run(model.decoder.layers[:2], latent), mel)
-            return {"loss": distance, "mel": distance.detach()}
-        # Half of the steps train all codebooks, the others a random number of them.
-        full = not model.training or bool(torch.randint(2, (), generator=generator))
-        quantized = model.quantizer(latent, None if full else model.random_depth(generator), generator)
-        distance = F.l1_loss(run(model.decoder.layers[:2], quantized.vectors), mel)
-        figures = {"mel": distance.detach(), "commitment": quantized.commitment.detach()}
-        figures |= {f"perplexity_{k + 1}": value for k, value in enumerate(quantized.perplexity)}
-        return {"loss": distance + self.commitment_weight * quantized.commitment, **figures}
+            truth = codec.encoder.layers[0](waveform)
+        floor = codec.decoder.layers[1].floor
+        frame_distance = F.l1_loss((frames.exp() / floor).log1p(), truth)
+        output = codec.decoder.layers[2](frames)[..., : waveform.shape[-1]]
+        mel = mel_distance(output, waveform, codec.sample_rate, ((2048, 128), (1024, 100), (256, 40)))
+        stft = stft_distance(output, waveform, (1024,))
+        total = mel + self.stft_weight * stft + self.frame_weight * frame_distance
+        figures = {"mel": mel.detach(), "stft": stft.detach(), "frames": frame_distance.detach()}
+        if self.adversarial.joined(batch):
+            loss, judged = self.adversarial.generator_loss(judges, waveform, output, generator)
+            total, figures = total + loss, figures | judged
+        return {"loss": total, **figures}
 
-    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        recordings = waveforms.recordings(
+    def recordings(self, split: Literal["train", "valid"]) -> list[np.ndarray]:
+        return waveforms.recordings(
             self.sources, split, corpus=self.corpus, cache=self.cache, sample_rate=self.model.sample_rate
         )
-        return waveforms.RandomCrops(recordings, length=self.length, batch_size=self.batch_size, seed=self.loop.seed)
+
+    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
+        return waveforms.RandomCrops(
+            self.recordings(split), length=self.length, batch_size=self.batch_size, seed=self.loop.seed
+        )
 
     def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
         assert isinstance(model, Encodec)
-        crops = self.dataset("valid")
-        assert isinstance(crops, waveforms.RandomCrops)
         heard = {}
-        for name, source in zip(self.sources, crops.sources, strict=True):
-            waveform = torch.from_numpy(source[: 8 * model.sample_rate] / 32767).float()[None, None]
+        for name, recording in zip(self.sources, self.recordings("valid"), strict=True):
+            waveform = torch.from_numpy(recording[: 8 * model.sample_rate] / 32767).float()[None, None]
             output = model.decode(model.encode(waveform), length=waveform.shape[-1])
             heard |= {f"{name}-original": Audio(waveform[0], rate := model.sample_rate), name: Audio(output[0], rate)}
         return heard
