@@ -94,7 +94,7 @@ class Score(_Part):
     """The music: under all scenes, none, a range such as "2-4", or a list of scenes counted from 1."""
 
     prompt: Words
-    under: Annotated[str | list[int], BeforeValidator(_under)] = "all"
+    under: Annotated[str | int | list[int], BeforeValidator(_under)] = "all"
     gain: float = Field(0.0, ge=-60, le=20, description="decibels")
     seed: Seed | None = None
 
@@ -170,10 +170,10 @@ class Storyboard(_Part):
             return ()
         if self.score.under == "all":
             return None
-        if isinstance(self.score.under, str):
-            first, _, last = self.score.under.partition("-")
-            return tuple(range(int(first) - 1, int(last or first)))
-        return tuple(scene - 1 for scene in self.score.under)
+        if isinstance(self.score.under, list):
+            return tuple(scene - 1 for scene in self.score.under)
+        first, _, last = str(self.score.under).partition("-")
+        return tuple(range(int(first) - 1, int(last or first)))
 
 
 def read_storyboard(path: str | Path) -> Storyboard:
