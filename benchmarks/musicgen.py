@@ -79,7 +79,7 @@ def main() -> None:
         with torch.inference_mode():
             states = reference.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         ours.text_encoder = lambda prompts: (states, mask.bool())
-        conditions = ours._guided_conditions([""], None, 3.0)
+        conditions = ours._conditions([""], None, 3.0)
         empty = torch.empty(1, 4, 0, dtype=torch.int64)
         frames = ours._frames(conditions, empty, args.frames, 3.0, Sampling(temperature=0), [])
         return torch.stack(list(frames), dim=2)

@@ -8,6 +8,7 @@ D width, M chroma frames; G is B, or 2 B under guidance.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, overload
 
 import torch
@@ -28,6 +29,9 @@ __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
 
 Progress = Callable[[int, int], None]
 Number = float | int
+Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]
+
+LONGEST = 600.0  # seconds
 
 
 class MusicGen(nn.Module):
@@ -123,7 +127,8 @@ class MusicGen(nn.Module):
         """Yields pieces of about `chunk` seconds (None: one piece) as soon as they exist; lists of pieces for a list.
 
         Args:
-            duration: seconds, those of `continue_from` counted in; by default 10, or the model's longest where shorter.
+            duration: seconds, those of `continue_from` counted in; by default 10, or `max_duration` where shorter. What
+                is longer than that is made window by window, each beginning with the later half of the one before.
             melody: its pitches are followed, again from the start where it ends early; for melody models only.
             continue_from: sound to begin with; it is part of the result as the codec hears it.
             guidance_scale: 1 is none; other values cost twice as much.
@@ -141,7 +146,7 @@ class MusicGen(nn.Module):
         n_frames = max(1, round(duration * self.codec.frame_rate))
         chunk_frames = n_frames if chunk is None else max(1, round(chunk * self.codec.frame_rate))
         given = self._continued(continue_from, len(prompts), n_frames)
-        conditions = self._guided_conditions(prompts, self._heard(melody, len(prompts)), guidance_scale)
+        conditions = self._conditions(prompts, self._heard(melody, len(prompts)), guidance_scale)
         frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, generators(seed, len(prompts)))
         pieces = self._sound(frames, given, n_frames, chunk_frames, progress)
         return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
@@ -149,8 +154,8 @@ class MusicGen(nn.Module):
     def _check(self, prompts: list[str], duration: Number, guidance_scale: Number, chunk: Number | None) -> None:
         if not prompts or not all(prompt.strip() for prompt in prompts):
             raise ValueError("the prompt is empty; say what to play, such as 'calm piano, 70 bpm, C major'")
-        if not 0 < duration <= self.config.max_duration:
-            raise ValueError(f"duration must be over 0 and at most {self.config.max_duration:g} s, got {duration:g}")
+        if not 0 < duration <= LONGEST:
+            raise ValueError(f"duration must be over 0 and at most {LONGEST:g} s, got {duration:g}")
         if not 0 <= guidance_scale <= 100:
             raise ValueError(f"guidance_scale must be 0 to 100 (1 is none, 3 is usual), got {guidance_scale:g}")
         if chunk is not None and not chunk > 0:
@@ -189,42 +194,66 @@ class MusicGen(nn.Module):
         return chroma_one_hot(waveform, c.sample_rate, c.n_fft, c.hop_length).expand(batch, -1, -1)
 
     @torch.inference_mode()
-    def _guided_conditions(
+    def _conditions(
         self, prompts: list[str], chroma: Float[Tensor, "B 12 M"] | None, guidance_scale: Number
-    ) -> tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]:
-        """Conditions of the prompts, then those of nothing where there is guidance."""
+    ) -> Callable[[int], Conditions]:
+        """From the frame at which a window starts to the conditions of the prompts, then those of nothing."""
         device = self.text_proj.weight.device
         text, text_mask = (part.to(device) for part in self.text_encoder(prompts))
-        states, mask = self.condition(text, text_mask, chroma)
-        if guidance_scale == 1:
-            return states, mask
-        null, _ = self.condition(text, text_mask, chroma, text_mask.new_zeros(len(text)))
-        return torch.cat([states, null]), mask.repeat(2, 1)
+
+        @torch.inference_mode()
+        def conditions(start: int) -> Conditions:
+            heard = chroma
+            if heard is not None and start and (melody := self.config.melody) is not None:
+                seconds = start / self.codec.frame_rate
+                heard = heard.roll(-round(seconds * melody.sample_rate / melody.hop_length), dims=2)
+            states, mask = self.condition(text, text_mask, heard)
+            if guidance_scale == 1:
+                return states, mask
+            null, _ = self.condition(text, text_mask, heard, text_mask.new_zeros(len(text)))
+            return torch.cat([states, null]), mask.repeat(2, 1)
+
+        return conditions
 
     def _frames(
         self,
-        conditions: tuple[Tensor, Tensor],
+        conditions: Callable[[int], Conditions],
         given: Int64[Tensor, "B K P"],
         n_frames: int,
         guidance_scale: Number,
         sampling: Sampling,
         rngs: list[torch.Generator],
     ) -> Iterator[Int64[Tensor, "B K"]]:
-        """Codes of the frames after the given ones, one by one."""
-        layout = patterns.delay(n_frames, self.config.delays)
-        prefix = 0 if self.config.melody is None else conditions[0].shape[1]
-        state = self.decoder.state(len(conditions[0]), prefix + layout.shape[1])
+        """Codes of the frames after the given ones, one by one; as many windows as it takes."""
+        window, codes = round(self.config.max_duration * self.codec.frame_rate), given
+        while codes.shape[2] < n_frames:
+            known = codes if n_frames <= window else codes[:, :, -(window // 2) :]
+            start = codes.shape[2] - known.shape[2]
+            made = []
+            layout = patterns.delay(min(window, n_frames - start), self.config.delays)
+            step = self._step(conditions(start), layout.shape[1], guidance_scale)
+            for frame in decode(
+                step, lambda logits: sample(logits, rngs, sampling), known, layout, self.config.special
+            ):
+                made.append(frame)
+                yield frame
+            codes = torch.cat([codes, torch.stack(made, dim=2)], dim=2)
+
+    def _step(self, conditions: Conditions, n_steps: int, guidance_scale: Number) -> Callable[[Tensor], Tensor]:
+        """Guided logits of the step after some columns, with the past in a cache."""
+        states, mask = conditions
+        state = self.decoder.state(len(states), n_steps + (0 if self.config.melody is None else states.shape[1]))
 
         @torch.inference_mode()
-        def step(columns: Tensor) -> Tensor:
-            halves = len(conditions[0]) // len(columns)
-            logits = self.decoder(columns.repeat(halves, 1, 1), *conditions, state)[:, :, -1]
+        def step(columns: Int64[Tensor, "B K n"]) -> Float[Tensor, "B K V"]:
+            halves = len(states) // len(columns)
+            logits = self.decoder(columns.repeat(halves, 1, 1), states, mask, state)[:, :, -1]
             if halves == 1:
                 return logits
             cond, null = logits.chunk(2)
             return extrapolate(cond, null, guidance_scale)
 
-        yield from decode(step, lambda logits: sample(logits, rngs, sampling), given, layout, self.config.special)
+        return step
 
     def _sound(
         self,
