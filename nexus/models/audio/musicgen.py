@@ -232,9 +232,8 @@ class MusicGen(nn.Module):
             made = []
             layout = patterns.delay(min(window, n_frames - start), self.config.delays)
             step = self._step(conditions(start), layout.shape[1], guidance_scale)
-            for frame in decode(
-                step, lambda logits: sample(logits, rngs, sampling), known, layout, self.config.special
-            ):
+            draw = partial(sample, rngs=rngs, config=sampling)
+            for frame in decode(step, draw, known, layout, self.config.special):
                 made.append(frame)
                 yield frame
             codes = torch.cat([codes, torch.stack(made, dim=2)], dim=2)
