@@ -1,4 +1,4 @@
-"""CogVideoX's causal 3D autoencoder (arXiv:2408.06072, section 2.1): 4k + 1 frames to k + 1 latents, 8 x 8 smaller.
+"""CogVideoX's causal 3D autoencoder (arXiv:2408.06072, section 2.1): 8k + 1 frames to 2k + 1 latents, 8 x 8 smaller.
 
 Convolutions look back in time only, so frames are coded chunk by chunk: each keeps its last two input frames for the
 next chunk. Group norms see one chunk at a time, so the result depends on the chunk size, which is the reference's.
@@ -239,9 +239,9 @@ class LatentDistribution:
 
 def chunks(n_frames: int, size: int) -> list[slice]:
     """Chunks of `size` frames; what is left over joins the first."""
-    rest = n_frames % size if n_frames >= size else n_frames
     if n_frames < size:
         return [slice(0, n_frames)]
+    rest = n_frames % size
     return [slice(0 if i == 0 else rest + i * size, rest + (i + 1) * size) for i in range(n_frames // size)]
 
 
@@ -267,6 +267,7 @@ class CogVideoXVAE(nn.Module):
         return LatentDistribution(mean, log_variance.clamp(-30, 20))
 
     def decode(self, latent: Float[Tensor, "B D F H W"]) -> Float[Tensor, "B 3 G Y X"]:
+        """4k - 3 frames of an odd number k of latents, 4k of an even one: chunks are of two, or begin with three."""
         size = self.config.frames_per_chunk // self.config.temporal_compression_ratio
         kept: Kept = {}
         return torch.cat([self.decoder(latent[:, :, chunk], kept) for chunk in chunks(latent.shape[2], size)], dim=2)

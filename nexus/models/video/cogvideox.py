@@ -81,7 +81,7 @@ class CogVideoX(nn.Module):
         Args:
             batch: latents [B, D, F, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask.
         """
-        rng = generator or torch.Generator().manual_seed(torch.seed())
+        rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.schedule
         n = len(latents)
         places = (torch.arange(n) + torch.rand(n, generator=rng)) / n
@@ -111,7 +111,7 @@ class CogVideoX(nn.Module):
         """Makes one clip for a prompt, or one for each of a list.
 
         Args:
-            frames: 4k + 1 of them, at most `config.max_frames`.
+            frames: 8k + 1 of them (the codec decodes by eights), at most `config.max_frames`.
             size: height and width in pixels, in multiples of 16.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             dynamic_guidance: let the scale rise with the steps, `1 + g (1 - cos(pi (i / n)^5)) / 2`.
@@ -122,15 +122,17 @@ class CogVideoX(nn.Module):
             ValueError: an empty or too long prompt, or frames, size, steps or solver that can't be.
         """
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        frames, size = frames or self.config.frames, size or self.config.size
-        steps = steps or self.config.steps
+        frames = self.config.frames if frames is None else frames
+        size = self.config.size if size is None else size
+        steps = self.config.steps if steps is None else steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        self.check(prompts, frames, size, solver)
+        self.check(prompts, frames, size, steps, solver)
         device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
 
         rngs = generators(seed, len(prompts))
-        side = self.vae.config.spatial_compression_ratio
-        shape = (self.config.network.in_channels, (frames - 1) // 4 + 1, size[0] // side, size[1] // side)
+        vae = self.vae.config
+        side, latent_frames = vae.spatial_compression_ratio, (frames - 1) // vae.temporal_compression_ratio + 1
+        shape = (self.config.network.in_channels, latent_frames, size[0] // side, size[1] // side)
         x = noise = gaussian(shape, rngs, device=device, dtype=dtype)
         times = trailing(self.schedule.n_steps, steps)
         guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
@@ -142,18 +144,19 @@ class CogVideoX(nn.Module):
         videos = [self.show(latent) for latent in x]
         return videos[0] if isinstance(prompt, str) else videos
 
-    def check(self, prompts: list[str], frames: int, size: tuple[int, int], solver: str) -> None:
+    def check(self, prompts: list[str], frames: int, size: tuple[int, int], steps: int, solver: str) -> None:
         if not prompts or not all(p.strip() for p in prompts):
             raise ValueError("the prompt is empty: say what the clip shows, such as 'a red boat crosses the sea'")
-        if frames < 1 or frames % 4 != 1 or frames > self.config.max_frames:
-            nearest = min(max((frames - 1) // 4 * 4 + 1, 1), self.config.max_frames)
-            raise ValueError(
-                f"frames must be 4k + 1 from 1 to {self.config.max_frames}, got {frames}; nearest is {nearest}"
-            )
+        together, most = self.vae.config.frames_per_chunk, self.config.max_frames
+        if frames % together != 1 or not 1 <= frames <= most:
+            nearest = min(max(round((frames - 1) / together), 0), (most - 1) // together) * together + 1
+            raise ValueError(f"frames must be {together}k + 1 from 1 to {most}, got {frames}; nearest is {nearest}")
         multiple = self.vae.config.spatial_compression_ratio * self.config.network.patch_size
         if any(s < multiple or s % multiple for s in size):
             nearest_size = tuple(max(round(s / multiple), 1) * multiple for s in size)
             raise ValueError(f"size must be in multiples of {multiple}, got {size}; nearest is {nearest_size}")
+        if not 1 <= steps <= self.schedule.n_steps:
+            raise ValueError(f"steps must be from 1 to {self.schedule.n_steps}, got {steps}")
         if solver not in ("ddim", "ddpm", "dpmpp_2m"):
             raise ValueError(f"solver must be ddim, ddpm or dpmpp_2m, got {solver!r}")
 
