@@ -251,6 +251,8 @@ class F5TTS(nn.Module):
         """The voice as mel; without one, the one kept with the weights."""
         nothing = torch.zeros(0, dtype=torch.long, device=self._device)
         if voice is None:
+            if voice_text is not None:
+                raise ValueError("voice_text is the transcript of voice; give both or leave it out")
             if not self.config.default_voice_frames:
                 raise ValueError("these weights keep no voice of their own; give voice=, 3 to 6 s of someone speaking")
             mel = self.default_voice.float()

@@ -213,6 +213,7 @@ def test_official_rule_of_durations():
         ({"prompt": "abc", "voice": voice(0.2)}, r"0\.20 s"),
         ({"prompt": "abc", "voice": Audio(np.zeros(32000, np.float32), 16000)}, "silent"),
         ({"prompt": "abc", "voice": voice(9.0), "voice_text": "far too long"}, "transcript may last"),
+        ({"prompt": "abc", "voice_text": "but no voice"}, "give both"),
         ({"prompt": "abc", "speed": 0.0}, "speed"),
         ({"prompt": "abc", "steps": 0}, "steps"),
         ({"prompt": "abc", "guidance_scale": -1.0}, "guidance_scale"),
