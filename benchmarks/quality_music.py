@@ -3,8 +3,8 @@
     python benchmarks/quality_music.py --model nexus/musicgen-tiny --items 40
 
 Prompts are style, tempo and key of held-out pieces. Judges: librosa's beat tracker (within 4 %, also counting twice
-and half) and Krumhansl's key profiles on chroma. Baselines: the same sounds against every other prompt (chance), the
-pieces themselves, and the pieces through the codec.
+and half), key profiles on chroma, and how much of the chroma lies in the scale of the key. Baselines: the same sounds
+against every other prompt (chance), the pieces themselves, and the pieces through the codec.
 """
 
 import argparse
@@ -22,29 +22,31 @@ from nexus.data.music.theory import ALL_KEYS, Key
 from nexus.media.audio import Audio
 from nexus.media.features import chroma
 
-# Krumhansl and Kessler (1982), from the tonic.
+# Albrecht and Shanahan (2013), from the tonic; of three sets of profiles the best on the pieces themselves.
 PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+    "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
+    "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
 }
-Heard = tuple[float, Key]  # beats per minute, key
+WHAT = ("tempo", "tempo or its double or half", "key", "share of pitch energy in the scale")
+Heard = tuple[float, Key, np.ndarray]  # beats per minute, key, shares of the 12 pitch classes
+Asked = tuple[float, Key]
 
 
 def hear(audio: Audio) -> Heard:
     samples = audio.mono().samples[0]
     tempo = float(np.atleast_1d(librosa.beat.beat_track(y=samples, sr=audio.rate)[0])[0])
-    weights = chroma(torch.tensor(samples)[None], audio.rate)[0].mean(1).numpy()
+    weights = chroma(torch.tensor(samples)[None], audio.rate, 8192, 2048)[0].sqrt().mean(1).numpy()
     fit = [np.corrcoef(weights, np.roll(PROFILES[key.mode], key.tonic))[0, 1] for key in ALL_KEYS]
-    return tempo, ALL_KEYS[int(np.argmax(fit))]
+    return tempo, ALL_KEYS[int(np.argmax(fit))], weights / max(weights.sum(), 1e-9)
 
 
-def agreement(heard: list[Heard], asked: list[Heard], shift: int) -> np.ndarray:
-    """Shares of [tempo, tempo up to an octave, key, tonic] that agree with the prompt `shift` places further."""
+def agreement(heard: list[Heard], asked: list[Asked], shift: int) -> np.ndarray:
+    """Shares of `WHAT` that agree with the prompt `shift` places further."""
     rows = []
-    for i, (tempo, key) in enumerate(heard):
+    for i, (tempo, key, weights) in enumerate(heard):
         wanted, wanted_key = asked[(i + shift) % len(asked)]
         near = [abs(tempo / (wanted * factor) - 1) <= 0.04 for factor in (1, 2, 0.5)]
-        rows.append([near[0], any(near), key == wanted_key, key.tonic == wanted_key.tonic])
+        rows.append([near[0], any(near), key == wanted_key, sum(weights[p] for p in wanted_key.scale)])
     return np.mean(rows, axis=0)
 
 
@@ -81,7 +83,7 @@ def main() -> None:
         chance = np.mean([agreement(heard, asked, shift) for shift in range(1, len(asked))], axis=0)
         figures[name] = {
             what: {"right": round(float(a), 3), "other prompts": round(float(b), 3)}
-            for what, a, b in zip(("tempo", "tempo or its double or half", "key", "tonic"), right, chance, strict=True)
+            for what, a, b in zip(WHAT, right, chance, strict=True)
         }
     figures["seconds of music a second"] = round(args.items * args.duration / elapsed, 2)
     print(json.dumps(figures, indent=1))
