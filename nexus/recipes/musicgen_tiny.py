@@ -1,11 +1,13 @@
 """`nexus/musicgen-tiny`: MusicGen's melody variant over `nexus/encodec-tiny`, on the rule-based composer's pieces."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.data import music, sound
@@ -18,6 +20,7 @@ from nexus.media.audio import Audio
 from nexus.media.image import Image
 from nexus.media.video import Video
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
+from nexus.models.audio.musicgen_decoder import Decoder
 from nexus.nn.checkpoint import save_folder
 from nexus.text.encoders import minilm
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
@@ -34,6 +37,23 @@ def codec_hash(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def codebooks(name: str) -> Float[Tensor, "K V W"]:
+    """The codec's vectors: codes near in sound are near in them."""
+    state = read_tensors(find(name))
+    return torch.stack([state[key].float() for key in sorted(state) if re.fullmatch(r"quantizer.*\.vectors", key)])
+
+
+@torch.no_grad()
+def start_from_vectors(decoder: Decoder, vectors: Float[Tensor, "K V W"]) -> None:
+    """Embeddings and heads begin as random projections of the codec's vectors, so near codes begin alike."""
+    heads = decoder.head.weight.unflatten(0, (len(vectors), -1))
+    for k, table in enumerate(vectors):
+        table = (table - table.mean(0)) @ torch.randn(table.shape[1], decoder.config.dim)
+        table = table / table.square().mean().sqrt()
+        decoder.embed[k].weight[: len(table)].copy_(0.3 * table)  # four are summed, beside sinusoids of size 0.7
+        heads[k].copy_(0.02 * table)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenRecipe(Recipe):
     """A transformer over the codes of one world's clips; codes and text states are computed once into `cache`."""
@@ -48,9 +68,9 @@ class TokenRecipe(Recipe):
     clip_seconds: float = 12.0
     n_captions: int = 4  # of each clip, one drawn for a crop
     crop_lengths: tuple[int, ...] = (235, 235, 470)  # frames, one drawn for a batch
-    frames_per_batch: int = 1200
+    frames_per_batch: int = 1000
     dim: int = 192
-    n_layers: int = 6
+    n_layers: int = 4
     n_heads: int = 3
     with_melody: bool = True
 
@@ -72,10 +92,9 @@ class TokenRecipe(Recipe):
     def networks(self) -> dict[str, nn.Module]:
         model = MusicGen(self.config())
         for name, weight in model.named_parameters():
-            if weight.ndim == 2 and "embed" not in name:
-                nn.init.normal_(weight, std=0.02)
-            elif "embed" in name:
-                nn.init.normal_(weight, std=0.3)  # four are summed, beside sinusoids of size 0.7
+            if weight.ndim == 2:
+                nn.init.normal_(weight, std=0.3 if "embed" in name else 0.02)
+        start_from_vectors(model.decoder, codebooks(self.codec))
         return {"model": model}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
@@ -136,5 +155,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=650, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+    loop=LoopConfig(steps=400, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
 )

@@ -32,6 +32,7 @@ def tiny(recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(musicgen_tiny.WORLDS, recipe.world, tones)
     monkeypatch.setattr(musicgen_tiny, "codec_hash", lambda name: "random")
     monkeypatch.setattr(musicgen_tiny, "load", lambda name: None)
+    monkeypatch.setattr(musicgen_tiny, "codebooks", lambda name: torch.randn(4, 1024, 8))
 
     def random_codes(codec, clips):
         return {"codes": torch.randint(0, 1024, (len(clips), 4, 100)).short()}
