@@ -35,11 +35,11 @@ def video(
 
 
 def _in_frames(model: Any, settings: Settings) -> Settings:
-    """A duration as the nearest number of frames that the model can make, 4k + 1."""
+    """A duration as the nearest number of frames that the model can make, 8k + 1."""
     duration = settings.pop("duration", None)
     if duration is None:
         return settings
-    return settings | {"frames": max(0, round((duration * model.config.fps - 1) / 4)) * 4 + 1}
+    return settings | {"frames": max(0, round((duration * model.config.fps - 1) / 8)) * 8 + 1}
 
 
 def read_size(size: str) -> tuple[int, int]:

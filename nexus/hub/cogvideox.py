@@ -75,7 +75,11 @@ def load(source: Source) -> CogVideoX | CogVideoXVAE:
     )
     model.vae = vae
     model.text_encoder = from_folder(
-        source.part("text_encoder").path, tokenizer=source.part("tokenizer").path, max_tokens=226, pad_to=226
+        source.part("text_encoder").path,
+        tokenizer=source.part("tokenizer").path,
+        max_tokens=226,
+        pad_to=226,
+        read_padding=True,
     )
     return model
 

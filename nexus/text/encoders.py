@@ -17,14 +17,20 @@ class TextEncoder:
     """A tokenizer and an encoder read from a local `transformers` folder; nothing is downloaded.
 
     `pad_to` fixes S (CogVideoX wants 226); otherwise S is the longest prompt of the batch. States of padding are zero,
-    so that a prompt's states do not depend on the prompts beside it.
+    so that a prompt's states do not depend on the prompts beside it; with `read_padding` (which needs `pad_to`) the
+    encoder reads padding as it reads words, and keeps its states: so were CogVideoX's official weights trained.
     """
 
-    def __init__(self, encoder: nn.Module, tokenizer, *, max_tokens: int, pad_to: int | None = None):
+    def __init__(
+        self, encoder: nn.Module, tokenizer, *, max_tokens: int, pad_to: int | None = None, read_padding: bool = False
+    ):
+        if read_padding and pad_to is None:
+            raise ValueError("read_padding needs pad_to: states would depend on the longest prompt of a batch")
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.pad_to = pad_to
+        self.read_padding = read_padding
 
     @property
     def dim(self) -> int:
@@ -53,6 +59,8 @@ class TextEncoder:
         batch = self.tokenizer(prompts, return_tensors="pt", **padding)
         device = next(self.encoder.parameters()).device
         ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
+        if self.read_padding:
+            return self.encoder(input_ids=ids).last_hidden_state, mask.bool()
         states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return states * mask[..., None].to(states.dtype), mask.bool()
 
@@ -66,7 +74,12 @@ def minilm() -> TextEncoder:
 
 
 def from_folder(
-    folder: str | Path, *, tokenizer: str | Path | None = None, max_tokens: int = 512, pad_to: int | None = None
+    folder: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    max_tokens: int = 512,
+    pad_to: int | None = None,
+    read_padding: bool = False,
 ) -> TextEncoder:
     """A text encoder (T5, CLIP, BERT …) from a folder; its tokenizer comes from `tokenizer`, or from there too."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
@@ -79,4 +92,5 @@ def from_folder(
         AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),
         max_tokens=max_tokens,
         pad_to=pad_to,
+        read_padding=read_padding,
     )

@@ -73,7 +73,7 @@ def test_video_counts_frames_from_a_duration(run, models, tmp_path):
     assert run("video", "a boat", "--duration", 1.5, "--steps", 3, "--size", "64x48")[0] == 0
     assert run("video", "a boat", "--frames", 5)[0] == 0
     first, second = models["nexus/cogvideox-tiny"].calls
-    assert (first["frames"], first["steps"], first["size"]) == (13, 3, (48, 64)) and (
+    assert (first["frames"], first["steps"], first["size"]) == (9, 3, (48, 64)) and (
         second["frames"],
         second["steps"],
     ) == (5, 20)
