@@ -18,7 +18,7 @@ from nexus.codecs.encodec import Encodec, EncodecConfig, run
 from nexus.codecs.frames import FrameCoderConfig, fit
 from nexus.data import waveforms
 from nexus.hub.load import load
-from nexus.hub.tensors import read_tensors
+from nexus.hub.tensors import drop, load_strict, read_tensors
 from nexus.media.audio import Audio
 from nexus.nn.quantize import QuantizerConfig
 from nexus.process.adversarial import Discriminators
@@ -55,8 +55,8 @@ class EncodecTiny(Recipe):
         vocos = codec.decoder.layers[2]
         vocos.load_state_dict(load(self.vocoder, device="cpu").state_dict())
         if self.fitted:
-            state = read_tensors(Path(self.fitted))
-            codec.load_state_dict({k: v for k, v in state.items() if not k.startswith("decoder.layers.2.")}, strict=False)
+            kept = drop(read_tensors(Path(self.fitted)), r"^decoder\.layers\.2\.")
+            load_strict(codec, codec.state_dict() | kept, self.fitted)
         else:
             self.fit(codec)
         codec.requires_grad_(False)
