@@ -143,12 +143,13 @@ class MusicGen(nn.Module):
         duration = min(10.0, self.config.max_duration) if duration is None else duration
         self._check(prompts, duration, guidance_scale, chunk)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-        n_frames = max(1, round(duration * self.codec.frame_rate))
+        length = max(1, round(duration * self.codec.sample_rate))
+        n_frames = math.ceil(length * self.codec.frame_rate / self.codec.sample_rate - 1e-6)
         chunk_frames = n_frames if chunk is None else max(1, round(chunk * self.codec.frame_rate))
         given = self._continued(continue_from, len(prompts), n_frames)
         conditions = self._conditions(prompts, self._heard(melody, len(prompts)), guidance_scale)
         frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, generators(seed, len(prompts)))
-        pieces = self._sound(frames, given, n_frames, chunk_frames, progress)
+        pieces = self._sound(frames, given, length, n_frames, chunk_frames, progress)
         return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
 
     def _check(self, prompts: list[str], duration: Number, guidance_scale: Number, chunk: Number | None) -> None:
@@ -258,15 +259,16 @@ class MusicGen(nn.Module):
         self,
         frames: Iterator[Tensor],
         given: Int64[Tensor, "B K P"],
+        length: int,
         n_frames: int,
         chunk_frames: int,
         progress: Progress | None,
     ) -> Iterator[list[Audio]]:
-        """Decodes frames as they come, `chunk_frames` at a time."""
+        """Decodes frames as they come, `chunk_frames` at a time, and cuts the last one to `length` samples."""
         sides = self.config.n_codebooks // self.codec.n_codebooks
         with ExitStack() as stack:
             streams = [stack.enter_context(self.codec.streaming()) for _ in range(sides)]
-            waiting = list(given.unbind(2))
+            waiting, made = list(given.unbind(2)), 0
             for done, frame in enumerate(frames, start=given.shape[2] + 1):
                 waiting.append(frame)
                 if progress is not None:
@@ -274,7 +276,7 @@ class MusicGen(nn.Module):
                 if len(waiting) >= chunk_frames or done == n_frames:
                     codes = torch.stack(waiting, dim=2)
                     parts = [s.decode(codes[:, i::sides], last=done == n_frames) for i, s in enumerate(streams)]
-                    waveform = torch.cat(parts, dim=1).float().cpu()
-                    waiting = []
+                    waveform = torch.cat(parts, dim=1)[..., : length - made].float().cpu()
+                    made, waiting = made + waveform.shape[2], []
                     if waveform.shape[2]:
                         yield [Audio(samples.numpy(), self.codec.sample_rate) for samples in waveform]

@@ -126,6 +126,13 @@ def test_streamed_equals_whole(config):
         torch.testing.assert_close(torch.tensor(streamed.samples), torch.tensor(audio.samples), atol=1e-5, rtol=1e-4)
 
 
+def test_the_length_is_exact_between_frames():
+    model = build(TEXT)
+    audio = model.generate("piano", duration=0.333, seed=0)
+    pieces = list(model.stream("piano", duration=0.333, seed=0, chunk=0.1))
+    assert audio.length == 333 and sum(piece.length for piece in pieces) == 333
+
+
 def test_generated_item_equals_the_item_alone_and_seeds_reproduce(model):
     prompts, settings = ["slow piano", "a fast happy drum"], {"duration": 0.3, "top_k": 0}
     first, second = model.generate(prompts, seed=5, **settings)
