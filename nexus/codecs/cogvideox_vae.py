@@ -33,8 +33,8 @@ class CogVideoXVAEConfig:
     def __post_init__(self):
         if any(channels % self.norm_num_groups for channels in self.block_out_channels):
             raise ValueError(f"norm_num_groups {self.norm_num_groups} must divide {self.block_out_channels}")
-        if self.frames_per_chunk % self.temporal_compression_ratio:
-            raise ValueError("frames_per_chunk must be a multiple of temporal_compression_ratio")
+        if self.frames_per_chunk % (2 * self.temporal_compression_ratio):
+            raise ValueError("frames_per_chunk must be an even number of times temporal_compression_ratio")
 
     @property
     def spatial_compression_ratio(self) -> int:
