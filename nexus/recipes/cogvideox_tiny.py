@@ -1,5 +1,6 @@
 """`nexus/cogvideox-tiny`: CogVideoX on storybook clips, over the latents of `nexus/video-vae-tiny`."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import cache_clips
-from nexus.hub.load import load, weights_hash
+from nexus.hub.load import load
 from nexus.hub.source import find
+from nexus.hub.tensors import read_tensors
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
@@ -118,10 +120,10 @@ def plain_clips(folder: Path, split: str) -> list[tuple[UInt8[np.ndarray, "F H W
 
 
 class CachedLatents:
-    """Latents and text states of cached clips, computed once for each version of the autoencoder."""
+    """Latents and text states of cached clips, computed once for each encoder (the decoder may learn on)."""
 
     def __init__(self, folder: str, split: str, vae: str):
-        path = Path(folder) / f"latents-{split}-{weights_hash(find(vae))}.safetensors"
+        path = Path(folder) / f"latents-{split}-{encoder_hash(vae)}.safetensors"
         if not path.is_file():
             draft = path.with_suffix(".part")
             save_file(encode(Path(folder), split, load(vae)), draft)
@@ -129,6 +131,15 @@ class CachedLatents:
         stored = load_file(path)
         self.latents, self.text, self.mask = (stored[k] for k in ("latents", "text", "mask"))
         self.null, self.null_mask = stored["null"], stored["null_mask"]
+
+
+def encoder_hash(vae: str) -> str:
+    """SHA-256 over the tensors of an autoencoder's encoder, 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(read_tensors(find(vae)).items()):
+        if name.startswith("encoder."):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()

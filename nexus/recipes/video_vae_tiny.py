@@ -37,6 +37,7 @@ class VideoVAETiny(Recipe):
     cache: str = "runs/cache/cogvideox"  # clips are rendered once into this folder
     nouns: tuple[str, ...] = NOUNS
     clips: int = 2000
+    fitted_clips: int = 64  # the encoder's components are theirs
     batch_size: int = 2
     frames: int = 9
     edge_weight: float = 1.0
@@ -50,7 +51,7 @@ class VideoVAETiny(Recipe):
             scaling_factor=1.0,
         )
         vae = CogVideoXVAE(config)
-        set_linear_encoder(vae, self.frames_of("train", 64)[0]["video"])
+        set_linear_encoder(vae, self.frames_of("train", self.fitted_clips)[0]["video"])
         vae.encoder.requires_grad_(False)
         for stage in (vae.decoder.mid_block, *vae.decoder.up_blocks):
             for resnet in stage.resnets:

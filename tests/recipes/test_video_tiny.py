@@ -1,0 +1,88 @@
+"""The recipes of the small video model and its codec, on a handful of clips."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nexus.data.storybook import cache_clips
+from nexus.hub import native
+from nexus.hub.source import Source
+from nexus.recipes.cogvideox_tiny import CogVideoXTiny
+from nexus.recipes.video_vae_tiny import VideoVAETiny
+
+
+@pytest.fixture(scope="module")
+def vae_recipe(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("clips"))
+    recipe = VideoVAETiny(cache=folder, clips=5, fitted_clips=4, batch_size=1)
+    for split, n in (("train", 5), ("valid", 3)):
+        cache_clips(folder, n, split, nouns=recipe.nouns, frames=17)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def vae_folder(vae_recipe, tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vae")
+    vae_recipe.export(vae_recipe.networks()["model"], folder)
+    return folder
+
+
+def test_only_the_decoder_learns(vae_recipe):
+    torch.manual_seed(0)
+    networks = vae_recipe.networks()
+    losses = vae_recipe.loss(networks, vae_recipe.dataset("train")[0], torch.Generator())
+    losses["loss"].backward()
+    vae = networks["model"]
+    assert losses["loss"].isfinite() and losses["psnr"] > 3
+    assert all(p.grad is None for p in vae.encoder.parameters())
+    assert vae.decoder.conv_in.conv.weight.grad.abs().max() > 0
+
+
+@pytest.fixture(scope="module")
+def recipe(vae_recipe, vae_folder):
+    return CogVideoXTiny(
+        cache=vae_recipe.cache,
+        vae=str(vae_folder),
+        learned=vae_recipe.nouns,
+        clips=5,
+        still_steps=1,
+        stills_per_batch=6,
+        clips_per_batch=3,
+        drop_text=0.5,
+        dim=32,
+        n_layers=1,
+    )
+
+
+def test_stills_come_before_clips_and_batches_repeat(recipe):
+    stills, clips = (recipe.dataset("train")[i] for i in (0, 1))
+    assert stills["latents"].shape == (6, 16, 1, 8, 8) and clips["latents"].shape == (3, 16, 5, 8, 8)
+    assert clips["text"].shape[:2] == clips["text_mask"].shape and clips["text"].shape[2] == 384
+    again = recipe.dataset("train")[1]
+    assert all(torch.equal(clips[key], again[key]) for key in clips)
+    assert recipe.dataset("valid")[0]["latents"].shape[2] == 5
+
+
+def test_captions_are_dropped_for_guidance(recipe):
+    lengths = recipe.dataset("train")[0]["text_mask"].sum(1)
+    shortest = lengths.min()
+    assert 0 < int((lengths == shortest).sum()) < 6  # an empty prompt has its two marks only
+    assert int(shortest) == 2
+    kept = replace(recipe, drop_text=0.0).dataset("train")[0]["text_mask"].sum(1)
+    assert int(kept.min()) > 4
+
+
+def test_training_starts_from_zero_and_exports_what_generates(recipe, tmp_path):
+    torch.manual_seed(0)
+    model = recipe.networks()["model"]
+    batch = recipe.dataset("train")[1]
+    assert not model(batch["latents"], torch.tensor([1, 2, 3]), batch["text"]).any()
+    loss = model.loss(batch, torch.Generator().manual_seed(0))["loss"]
+    loss.backward()
+    assert loss.isfinite() and model.network.proj_out.weight.grad.abs().max() > 0
+    recipe.export(model, tmp_path)
+    loaded = native.load(Source("here", tmp_path)).eval()
+    video = loaded.generate("a boat on the sea", frames=5, steps=1, seed=0)
+    assert video.frames.shape == (5, 64, 64, 3)
