@@ -62,7 +62,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     if dtype != "auto" and dtype not in _DTYPES:
         raise ValueError(f"dtype must be auto, {', '.join(_DTYPES)}, got {dtype!r}")
     source = find(name_or_path)
-    model = _load(source).eval().requires_grad_(False)
+    model: Any = _load(source).eval().requires_grad_(False)
     precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
     model.to(device=place, dtype=precision)
     if isinstance(getattr(model, "text_encoder", None), TextEncoder):

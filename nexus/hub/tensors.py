@@ -79,11 +79,11 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
     Raises:
         ValueError: two tensors would end under one name.
     """
-    rules = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    table = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     renamed: State = {}
     for old, tensor in state.items():
         new = old
-        for pattern, replacement in rules:
+        for pattern, replacement in table:
             new = pattern.sub(replacement, new)
         if new in renamed:
             raise ValueError(f"renaming maps two tensors to {new!r}, the second is {old!r}")

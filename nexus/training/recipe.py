@@ -110,7 +110,7 @@ class Recipe(ABC):
     def export(self, model: nn.Module, folder: Path) -> None:
         """Writes the weights folder that `nexus.load` reads."""
 
-    def samples(self, model: nn.Module, step: int) -> dict[str, Audio | Image | Video]:
+    def samples(self, model: nn.Module, step: int) -> Mapping[str, Audio | Image | Video]:
         """Something to listen to or look at, by file stem; none by default."""
         return {}
 

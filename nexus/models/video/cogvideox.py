@@ -176,7 +176,8 @@ class CogVideoX(nn.Module):
             if times is not None:
                 done = order[int(step[0])] / (len(times) - 1)
                 now = 1 + scale * (1 - math.cos(math.pi * done**5)) / 2
-            return extrapolate(*both.chunk(2), now)
+            cond, null = both.chunk(2)
+            return extrapolate(cond, null, now)
 
         return field
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.embed import sincos_3d, timestep_embedding
@@ -171,7 +173,7 @@ class Transformer(nn.Module):
             mask = F.pad(text_mask, (0, video.shape[1]), value=True)
         for block in self.blocks:
             if self.checkpoint_blocks and self.training:
-                x = torch.utils.checkpoint.checkpoint(block, x, n_text, time, rotation, mask, use_reentrant=False)
+                x = checkpoint(block, x, n_text, time, rotation, mask, use_reentrant=False)
             else:
                 x = block(x, n_text, time, rotation, mask)
         x = self.proj_out(self.norm_out(self.norm_final(x)[:, n_text:], time))
