@@ -55,7 +55,8 @@ class Windows(nn.Module):
                 f"a window must be at least as long as the stride, or samples are lost: {extent} < {stride}"
             )
         self.conv = inner
-        self.out_channels, self.extent, self.stride, self.pad_mode = out_channels, extent, stride, pad_mode
+        self.out_channels, self.extent, self.stride = out_channels, extent, stride
+        self.pad_mode: PadMode = pad_mode
         self.right = 0 if causal else (extent - stride) // 2
         self.left = extent - stride - self.right
 
@@ -145,7 +146,7 @@ class ConvTranspose1d(nn.Module):
             raise ValueError(f"kernel_size must be at least the stride, or samples are holes: {kernel_size} < {stride}")
         conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride)
         self.conv = normalised(conv) if weight_norm else conv
-        self.stride = stride
+        self.out_channels, self.stride = out_channels, stride
         total = kernel_size - stride
         self.left = total - (math.ceil(total * trim_right_ratio) if causal else total // 2)
         self.context = -(-kernel_size // stride) - 1  # earlier inputs that reach into an input's own samples
@@ -162,7 +163,7 @@ class ConvTranspose1d(nn.Module):
         end = seen * self.stride if last else max(seen * self.stride - self.left, 0)
         start = (seen - buffer.shape[-1]) * self.stride - self.left  # position of the buffer's first sample
         if end <= state.emitted:
-            empty = x.new_zeros(x.shape[0], self.conv.out_channels, 0)
+            empty = x.new_zeros(x.shape[0], self.out_channels, 0)
             return empty, ConvState(buffer, state.tail, seen, state.emitted)
         y = self.conv(buffer)[..., state.emitted - start : end - start]
         # An input is needed as long as its window, or one that overlaps the next sample, is not done.

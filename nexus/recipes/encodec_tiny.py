@@ -103,8 +103,8 @@ class EncodecTiny(Recipe):
         frames = self.frames(codec, waveform)
         with torch.no_grad():
             truth = codec.encoder.layers[0](waveform)
-        floor = codec.decoder.layers[1].floor
-        frame_distance = F.l1_loss((frames.exp() / floor).log1p(), truth)
+        assert self.model.frames is not None
+        frame_distance = F.l1_loss((frames.exp() / self.model.frames.floor).log1p(), truth)
         output = codec.decoder.layers[2](frames)[..., : waveform.shape[-1]]
         mel = mel_distance(output, waveform, codec.sample_rate, ((2048, 128), (1024, 100), (256, 40)))
         stft = stft_distance(output, waveform, (1024,))

@@ -1,0 +1,86 @@
+"""The recipes of the vocoder and the codec take steps, with and without discriminators, and export what loads."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import nexus
+from nexus.codecs.encodec import Encodec, EncodecConfig
+from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.vocos import Vocos, VocosConfig
+from nexus.nn.quantize import QuantizerConfig
+from nexus.recipes import encodec_tiny, vocos_tiny
+from nexus.training.adversarial import AdversarialConfig
+from nexus.training.loop import train
+from nexus.training.recipe import LoopConfig
+
+ADVERSARIAL = AdversarialConfig(start=1, items=1, length=1024, n_ffts=(128,), n_filters=2, periods=(2,), widths=(2, 3))
+LOOP = LoopConfig(steps=2, precision="fp32", log_every=1, save_every=2, sample_every=0, validate_every=0)
+VOCOS = VocosConfig(dim=8, hidden_dim=8, n_layers=1)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("speech", "music", "sound"):
+        recording = rng.normal(0, 3000, 120000) * np.abs(np.sin(np.arange(120000) / 5000))
+        np.save(tmp_path / f"{name}-train-24000.npy", recording.astype(np.int16))
+    return tmp_path
+
+
+def figures_of(recipe, folder) -> list[dict]:
+    figures = []
+    train(recipe, folder, on_log=lambda step, values: figures.append(values))
+    return figures
+
+
+def test_vocos(cache):
+    recipe = dataclasses.replace(
+        vocos_tiny.recipe,
+        loop=LOOP,
+        model=VOCOS,
+        cache=str(cache),
+        batch_size=2,
+        length=4096,
+        adversarial=ADVERSARIAL,
+    )
+    first, second = figures_of(recipe, cache / "run")
+    assert first["discriminators/loss"] == 0
+    assert "model/adversarial" not in first
+    assert second["discriminators/loss"] > 0
+    assert second["model/adversarial"] > 0
+    model = nexus.load(cache / "run" / "weights")
+    assert isinstance(model, Vocos)
+    assert model.decode(torch.randn(1, 100, 5)).shape == (1, 1, 4 * 256)
+
+
+def test_encodec(cache):
+    Vocos(VOCOS).save(cache / "vocoder")
+    frames = FrameCoderConfig(dim=8, hidden_dim=8, n_layers=1, vocos=dataclasses.replace(VOCOS, padding="same"))
+    quantizer = QuantizerConfig(n_codebooks=2, codebook_size=8, dim=16, k_means_steps=2)
+    recipe = dataclasses.replace(
+        encodec_tiny.recipe,
+        loop=LOOP,
+        model=EncodecConfig(quantizer=quantizer, frames=frames),
+        cache=str(cache),
+        vocoder=str(cache / "vocoder"),
+        fitting_seconds=4,
+        batch_size=2,
+        length=4096,
+        adversarial=ADVERSARIAL,
+    )
+    first, second = figures_of(recipe, cache / "run")
+    assert first["discriminators/loss"] == 0
+    assert second["discriminators/loss"] > 0
+    assert second["model/frames"] > 0
+    codec = nexus.load(cache / "run" / "weights")
+    assert isinstance(codec, Encodec)
+    waveform = torch.from_numpy(np.load(cache / "speech-train-24000.npy")[:20000] / 32767).float()[None, None]
+    codes = codec.encode(waveform)
+    assert len(codes.unique()) > 4
+    # Going on with the decoder keeps encoder and codes.
+    again = dataclasses.replace(recipe, fitted=str(cache / "run" / "weights"))
+    figures_of(again, cache / "second")
+    assert torch.equal(nexus.load(cache / "second" / "weights").encode(waveform), codes)
