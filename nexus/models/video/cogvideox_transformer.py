@@ -14,7 +14,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.embed import sincos_3d, timestep_embedding
