@@ -10,10 +10,10 @@ film: .venv/.core
 	$(BIN)/nexus film examples/lighthouse.yaml -o film.mp4
 
 test: .venv/.test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 test-slow: .venv/.test
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .
