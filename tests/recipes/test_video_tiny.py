@@ -84,5 +84,5 @@ def test_training_starts_from_zero_and_exports_what_generates(recipe, tmp_path):
     assert loss.isfinite() and model.network.proj_out.weight.grad.abs().max() > 0
     recipe.export(model, tmp_path)
     loaded = native.load(Source("here", tmp_path)).eval()
-    video = loaded.generate("a boat on the sea", frames=5, steps=1, seed=0)
-    assert video.frames.shape == (5, 64, 64, 3)
+    video = loaded.generate("a boat on the sea", frames=9, steps=1, seed=0)
+    assert video.frames.shape == (9, 64, 64, 3)
