@@ -23,8 +23,8 @@ DEFAULT_MODELS: dict[str, str] = {
     "sound": "nexus/sound-tiny",
     "music": "nexus/musicgen-tiny",
 }
-SOUND_SECONDS = 5.0  # made of a sound, which is then repeated or cut
-MUSIC_SECONDS = 20.0
+SOUND_SECONDS = 4.0  # made of a sound, which is then repeated or cut
+MUSIC_SECONDS = 12.0
 SHORTEST_VOICE, LONGEST_VOICE = 1.0, 300.0  # seconds
 FORMAT = 1  # of the assets: raised when the same settings begin to give other results
 
