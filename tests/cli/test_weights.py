@@ -13,7 +13,7 @@ SHORT = {
     "nexus/f5tts-tiny": ["say", "Good evening.", "-o", "a.wav"],
     "nexus/musicgen-tiny": ["music", "calm piano, 70 bpm, C major", "--duration", "1", "-o", "a.wav"],
     "nexus/sound-tiny": ["sound", "rain", "--duration", "1", "-o", "a.wav"],
-    "nexus/cogvideox-tiny": ["video", "a red boat crosses the sea", "--frames", "5", "--steps", "2", "-o", "a.mp4"],
+    "nexus/cogvideox-tiny": ["video", "a red boat crosses the sea", "--frames", "9", "--steps", "2", "-o", "a.mp4"],
 }
 
 
