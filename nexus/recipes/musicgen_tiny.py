@@ -47,11 +47,12 @@ def codebooks(name: str) -> Float[Tensor, "K V W"]:
 def start_from_vectors(decoder: Decoder, vectors: Float[Tensor, "K V W"]) -> None:
     """Embeddings and heads begin as random projections of the codec's vectors, so near codes begin alike."""
     heads = decoder.head.weight.unflatten(0, (len(vectors), -1))
-    for k, table in enumerate(vectors):
+    for embed, head, table in zip(decoder.embed, heads, vectors, strict=True):
+        assert isinstance(embed, nn.Embedding)
         table = (table - table.mean(0)) @ torch.randn(table.shape[1], decoder.config.dim)
         table = table / table.square().mean().sqrt()
-        decoder.embed[k].weight[: len(table)].copy_(0.3 * table)  # four are summed, beside sinusoids of size 0.7
-        heads[k].copy_(0.02 * table)
+        embed.weight[: len(table)].copy_(0.3 * table)  # four are summed, beside sinusoids of size 0.7
+        head.copy_(0.02 * table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,5 +156,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=400, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+    loop=LoopConfig(steps=650, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
 )

@@ -6,7 +6,7 @@ from nexus.training.recipe import LoopConfig
 recipe = TokenRecipe(
     name="sound-tiny",
     world="sound",
-    loop=LoopConfig(steps=300, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+    loop=LoopConfig(steps=450, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
     n_clips=1500,
     n_valid=120,
     clip_seconds=4.0,
