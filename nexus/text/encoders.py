@@ -83,10 +83,17 @@ def from_folder(
 ) -> TextEncoder:
     """A text encoder (T5, CLIP, BERT …) from a folder; its tokenizer comes from `tokenizer`, or from there too."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+    from transformers.utils import logging
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model_class = T5EncoderModel if config.model_type == "t5" else AutoModel
-    encoder = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # progress is the caller's to show
+    try:
+        encoder = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     return TextEncoder(
         encoder,
         AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),

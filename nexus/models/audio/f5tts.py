@@ -105,7 +105,7 @@ class F5TTS(nn.Module):
         Args:
             batch: mel [B, M, T], length [B] in frames, text [B, T]; with durations also symbols, durations [B, S].
         """
-        rng = generator or torch.Generator().manual_seed(torch.seed())
+        rng = generator or generators(None, 1)[0]
         hide, device = self.config.infilling, batch["mel"].device
         mel, length = self.normalise(batch["mel"]), batch["length"].cpu()
         n = len(mel)
