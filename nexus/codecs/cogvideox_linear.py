@@ -1,3 +1,11 @@
+# The checker takes what nn.Module holds by name for tensors or modules of any kind.
+# pyright: reportIndexIssue=false
+# pyright: reportCallIssue=false
+# pyright: reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false
+# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalSubscript=false
 """An encoder for the CogVideoX autoencoder that is computed, not trained: nested principal components of pixel blocks.
 
 The residual stream of the encoder is linear when every residual branch ends in zero. Each halving of the picture then

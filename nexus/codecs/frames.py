@@ -29,9 +29,7 @@ class FrameCoderConfig:
     dim: int = 192  # of the ConvNeXt
     hidden_dim: int = 576
     n_layers: int = 4
-    vocos: VocosConfig = field(
-        default_factory=lambda: VocosConfig(padding="same", dim=192, hidden_dim=576, n_layers=6)
-    )
+    vocos: VocosConfig = field(default_factory=lambda: VocosConfig(padding="same", dim=192, hidden_dim=576, n_layers=6))
 
     def __post_init__(self):
         if self.vocos.padding != "same":

@@ -1,3 +1,5 @@
+# The checker takes what nn.Module holds by name for tensors or modules of any kind.
+# pyright: reportCallIssue=false
 """`nexus/cogvideox-tiny`: CogVideoX on storybook clips, over the latents of `nexus/video-vae-tiny`."""
 
 import hashlib

@@ -1,3 +1,6 @@
+# The checker takes what nn.Module holds by name for tensors or modules of any kind.
+# pyright: reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false
 """`nexus/video-vae-tiny`: CogVideoX's causal autoencoder on storybook clips, thin enough for a CPU.
 
 The encoder is computed (principal components, `nexus.codecs.cogvideox_linear`) and stays as it is, so that a model
