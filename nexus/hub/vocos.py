@@ -1,4 +1,4 @@
-"""Vocos's official layout, config.yaml + pytorch_model.bin: `charactr/vocos-mel-24khz`, `charactr/vocos-encodec-24khz`."""
+"""Vocos's official weights: charactr's folders, `config.yaml` beside `pytorch_model.bin` (mel and EnCodec-token variants)."""
 
 from collections.abc import Mapping
 from typing import Any
