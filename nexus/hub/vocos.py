@@ -1,4 +1,4 @@
-"""Vocos's official weights: charactr's folders, `config.yaml` beside `pytorch_model.bin` (mel and EnCodec-token variants)."""
+"""Vocos's official weights, `config.yaml` beside `pytorch_model.bin`: charactr's mel and EnCodec-token models."""
 
 from collections.abc import Mapping
 from typing import Any
