@@ -9,7 +9,7 @@ from nexus.hub.source import Source, read_json
 from nexus.hub.tensors import State, load_strict, read_tensors, rename
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
-from nexus.text.encoders import from_folder
+from nexus.text.encoders import TextEncoder, from_folder
 
 _TRANSFORMER = (
     (r"^patch_embed\.proj\.", "video_in."),
@@ -74,14 +74,13 @@ def load(source: Source) -> CogVideoX | CogVideoXVAE:
         latent_scale=vae.config.scaling_factor,
     )
     model.vae = vae
-    model.text_encoder = from_folder(
-        source.part("text_encoder").path,
-        tokenizer=source.part("tokenizer").path,
-        max_tokens=226,
-        pad_to=226,
-        read_padding=True,
-    )
+    model.text_encoder = text_encoder(source.part("text_encoder"), source.part("tokenizer"))
     return model
+
+
+def text_encoder(encoder: Source, tokenizer: Source) -> TextEncoder:
+    """T5 as CogVideoX was trained with it: 226 tokens, padding read as words are."""
+    return from_folder(encoder.path, tokenizer=tokenizer.path, max_tokens=226, pad_to=226, read_padding=True)
 
 
 def load_vae(source: Source) -> CogVideoXVAE:

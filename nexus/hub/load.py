@@ -13,7 +13,7 @@ from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
-FAMILIES = ("native", "musicgen", "cogvideox", "f5tts", "vocos", "encodec")
+FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "encodec")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

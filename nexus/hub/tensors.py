@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,7 +22,16 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
 )
-_WRAPPERS = ("state_dict", "best_state", "ema_model_state_dict", "model_state_dict", "model", "generator")
+_WRAPPERS = ("state_dict", "best_state", "ema_model_state_dict", "model_state_dict", "model", "module", "generator")
+# What numpy's random state, which training runs save along, is pickled as: arrays of integers, no code of anyone's.
+_reconstruct = np.empty(0).__reduce__()[0]
+_RANDOM_STATES = [
+    np.ndarray,
+    np.dtype,
+    np.dtypes.UInt32DType,
+    (_reconstruct, "numpy._core.multiarray._reconstruct"),
+    (_reconstruct, "numpy.core.multiarray._reconstruct"),  # as numpy 1 wrote it
+]
 
 
 def read_tensors(source: Source | Path) -> State:
@@ -53,7 +63,8 @@ def _read_file(path: Path) -> State:
         except SafetensorError as error:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_RANDOM_STATES):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused, the pickle holds more than tensors and could execute code "
