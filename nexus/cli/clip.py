@@ -99,14 +99,15 @@ class Clip:
 
     def load(self) -> Any:
         import nexus
+        from nexus.hub.load import kind_of
 
-        model = nexus.load(self.model, device=self.device)
-        if type(model).__name__ not in self.maker.kinds:
+        kind = kind_of(self.model)
+        if kind not in self.maker.kinds:
             raise ValueError(
-                f"{self.model} is a {type(model).__name__}, and this command needs a {' or '.join(self.maker.kinds)}; "
+                f"{self.model} is a {kind}, and this command needs a {' or '.join(self.maker.kinds)}; "
                 "`nexus models` lists what there is"
             )
-        return model
+        return nexus.load(self.model, device=self.device)
 
     def call_of(self, model: Any, settings: Settings) -> Callable[..., Any]:
         """The method to call, once it is known to take the settings."""

@@ -61,6 +61,10 @@ def recognise(source: Source) -> bool:
     }
 
 
+def kind(source: Source) -> str:
+    return (CogVideoXVAE if source.config["_class_name"] == "AutoencoderKLCogVideoX" else CogVideoX).__name__
+
+
 def load(source: Source) -> CogVideoX | CogVideoXVAE:
     if source.config["_class_name"] == "AutoencoderKLCogVideoX":
         return load_vae(source)

@@ -60,6 +60,10 @@ def recognise(source: Source) -> bool:
     return source.path.name in (TRANSFORMER_FILE, VAE_FILE)
 
 
+def kind(source: Source) -> str:
+    return (CogVideoXVAE if source.path.name == VAE_FILE else CogVideoX).__name__
+
+
 def load(source: Source) -> CogVideoX | CogVideoXVAE:
     if not source.is_folder:
         return load_vae(source) if source.path.name == VAE_FILE else load_transformer(source)

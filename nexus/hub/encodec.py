@@ -51,6 +51,10 @@ def recognise(source: Source) -> bool:
     return source.path.suffix in (".th", ".pt", ".bin") and _ORIGINAL_MARK in read_tensors(source)
 
 
+def kind(source: Source) -> str:
+    return Encodec.__name__
+
+
 def load(source: Source) -> Encodec:
     if source.config.get("model_type") == "encodec":
         config, state = config_from_transformers(source.config, source.name), read_tensors(source)

@@ -46,6 +46,10 @@ def recognise(source: Source) -> bool:
     return _weights(source) is not None
 
 
+def kind(source: Source) -> str:
+    return F5TTS.__name__
+
+
 def load(source: Source) -> nn.Module:
     """The model with its vocoder and its vocabulary."""
     weights = _weights(source)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
@@ -62,7 +61,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     if dtype != "auto" and dtype not in _DTYPES:
         raise ValueError(f"dtype must be auto, {', '.join(_DTYPES)}, got {dtype!r}")
     source = find(name_or_path)
-    model: Any = _load(source).eval().requires_grad_(False)
+    model: Any = _family(source).load(source).eval().requires_grad_(False)
     precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
     model.to(device=place, dtype=precision)
     if isinstance(getattr(model, "text_encoder", None), TextEncoder):
@@ -71,11 +70,22 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     return model
 
 
-def _load(source: Source) -> nn.Module:
+def kind_of(name_or_path: str | Path) -> str:
+    """The class of the model that `load` would give ("MusicGen"), known before its weights are read.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load`.
+    """
+    source = find(name_or_path)
+    return _family(source).kind(source)
+
+
+def _family(source: Source) -> Any:
+    """The module that recognises a source."""
     for name in FAMILIES:
         family = importlib.import_module(f"nexus.hub.{name}")
         if family.recognise(source):
-            return family.load(source)
+            return family
     held = ", ".join(sorted(p.name for p in source.path.iterdir())[:8]) if source.is_folder else "one file"
     raise ValueError(
         f"{source.name}: no known layout (it holds {held or 'nothing'}); known are those of {', '.join(FAMILIES)}"

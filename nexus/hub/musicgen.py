@@ -58,6 +58,10 @@ def recognise(source: Source) -> bool:
     return source.config.get("model_type") in ("musicgen", "musicgen_melody") or source.has(*_AUDIOCRAFT_FILES)
 
 
+def kind(source: Source) -> str:
+    return MusicGen.__name__
+
+
 def load(source: Source) -> MusicGen:
     if "model_type" in source.config:
         return _load_transformers(source)

@@ -24,6 +24,10 @@ def recognise(source: Source) -> bool:
     return "kind" in source.config
 
 
+def kind(source: Source) -> str:
+    return _classes(source)[2]
+
+
 def load(source: Source) -> nn.Module:
     """Builds the model of a folder, loads its tensors strictly and attaches its parts."""
     description = source.config
@@ -32,10 +36,7 @@ def load(source: Source) -> nn.Module:
         raise ValueError(
             f"{source.name}/config.json: unknown key {unknown[0]!r}; allowed are kind, config, parts, licence"
         )
-    kind = description["kind"]
-    if kind not in KINDS:
-        raise ValueError(f"{source.name}/config.json: unknown kind {kind!r}; there are {', '.join(KINDS)}")
-    module_name, config_name, model_name = KINDS[kind]
+    module_name, config_name, model_name = _classes(source)
     module = importlib.import_module(module_name)
     config = config_from_dict(getattr(module, config_name), description["config"], f"{source.name}/config.json")
     model = getattr(module, model_name)(config)
@@ -43,6 +44,13 @@ def load(source: Source) -> nn.Module:
     for role, part in description.get("parts", {}).items():
         setattr(model, role, _part(role, part, source))
     return model
+
+
+def _classes(source: Source) -> tuple[str, str, str]:
+    kind = source.config["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"{source.name}/config.json: unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    return KINDS[kind]
 
 
 def _part(role: str, part: str, source: Source) -> Any:

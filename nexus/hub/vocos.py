@@ -33,6 +33,10 @@ def recognise(source: Source) -> bool:
     return not source.config and source.has("config.yaml", "pytorch_model.bin") and "backbone" in _yaml(source)
 
 
+def kind(source: Source) -> str:
+    return Vocos.__name__
+
+
 def load(source: Source) -> Vocos:
     config = config_from_yaml(_yaml(source), source.name)
     return build(config, read_tensors(source.part("pytorch_model.bin")), source.name)

@@ -7,6 +7,7 @@ import pytest
 
 import nexus
 from nexus.cli.main import main
+from nexus.hub import load as hub
 from nexus.media.audio import Audio
 from nexus.media.video import Video
 
@@ -66,15 +67,19 @@ KINDS = {"f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": C
 @pytest.fixture
 def models(monkeypatch):
     """The stubs by name, made as they are loaded."""
-    made, real_load = {}, nexus.load
+    made, real_load, real_kind_of = {}, nexus.load, hub.kind_of
+
+    def stub(name):
+        return KINDS.get(name.removeprefix("nexus/").partition("-")[0])
 
     def load(name, *, device="auto", dtype="auto"):
-        kind = name.removeprefix("nexus/").partition("-")[0]
-        if kind not in KINDS:
-            return real_load(name, device=device)
-        return made.setdefault(name, KINDS[kind](name))
+        return made.setdefault(name, stub(name)(name)) if stub(name) else real_load(name, device=device)
+
+    def kind_of(name):
+        return stub(name).__name__ if stub(name) else real_kind_of(name)
 
     monkeypatch.setitem(vars(nexus), "load", load)
+    monkeypatch.setattr(hub, "kind_of", kind_of)
     return made
 
 

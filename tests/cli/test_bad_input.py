@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 from nexus.cli.main import main
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.media.audio import Audio
+from nexus.models.audio.f5tts import F5TTS, F5TTSConfig
+from nexus.models.audio.f5tts_dit import DiTConfig
+from nexus.nn.checkpoint import save_folder
 
 RATE = 8000
 
@@ -49,11 +52,11 @@ TWO_AT_ONCE = BOARD.replace(
 
 
 def weights(change):
-    """A small Vocos as our own folder, with one tensor changed."""
+    """A small F5TTS as our own folder, with one tensor changed."""
 
     def make(folder):
-        model = Vocos(VocosConfig(dim=8, hidden_dim=8, n_layers=1))
-        model.save(folder / "mine")
+        config = F5TTSConfig(network=DiTConfig(n_symbols=3, dim=16, n_layers=1, n_heads=2, text_dim=4, text_layers=1))
+        save_folder(F5TTS(config), folder / "mine", kind="f5tts", config=config)
         tensors = load_file(folder / "mine" / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "mine" / "model.safetensors")
@@ -61,8 +64,17 @@ def weights(change):
     return make
 
 
+LOST = "network.proj_out.bias"
+
+
 def misshape(tensors):
-    tensors["head.bias"] = torch.zeros(3)
+    tensors[LOST] = torch.zeros(3)
+
+
+def vocoder_unread(folder):
+    """A folder of another kind, whose tensors would not be readable."""
+    Vocos(VocosConfig(dim=8, hidden_dim=8, n_layers=1)).save(folder / "mine")
+    (folder / "mine" / "model.safetensors").write_bytes(b"damaged")
 
 
 class Payload:
@@ -79,8 +91,9 @@ CASES = {
     "unknown model": (None, "say hi --model nexus/f5-tiny", 2, "unknown model 'nexus/f5-tiny'"),
     "missing folder as model": (None, "say hi --model ./nothing", 2, "./nothing: no such file or folder"),
     "model of another kind": (None, "say hi --model nexus/musicgen-tiny", 2, "is a MusicGen, and this command needs"),
-    "missing tensor": (weights(lambda t: t.pop("head.bias")), "say hi --model ./mine", 2, "head.bias"),
-    "misshapen tensor": (weights(misshape), "say hi --model ./mine", 2, "head.bias"),
+    "another kind, unread": (vocoder_unread, "say hi --model ./mine", 2, "is a Vocos, and this command needs a F5TTS"),
+    "missing tensor": (weights(lambda t: t.pop(LOST)), "say hi --model ./mine", 2, f"1 missing: {LOST}"),
+    "misshapen tensor": (weights(misshape), "say hi --model ./mine", 2, f"{LOST} is [3]"),
     "pickle that executes code": (pickled, "say hi --model evil.pt", 2, "evil.pt: refused"),
     "empty folder as model": (lambda folder: (folder / "mine").mkdir(), "say hi --model ./mine", 2, "no known layout"),
     "empty prompt": (None, ["music", " "], 2, "the text is empty"),
