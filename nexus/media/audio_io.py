@@ -18,6 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from nexus.media.io import PathLike, recognise
+from nexus.media.reproducible import clear_serial, clear_time
 
 READABLE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".m4v", ".mov", ".webm", ".mkv")
 WRITABLE = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
@@ -40,7 +41,10 @@ def max_channels(suffix: str) -> int:
 
 
 def encode(samples: Float[ndarray, "C L"], rate: int, suffix: str, bitrate: int | None = None) -> bytes:
-    """A whole sound file; `bitrate` in bits per second, for Opus, MP3 and AAC; `rate` must be a supported one."""
+    """A whole sound file, the same bytes for the same samples; `rate` must be a supported one.
+
+    bitrate: in bits per second, for Opus, MP3 and AAC.
+    """
     buffer = io.BytesIO()
     if suffix == ".wav":
         soundfile.write(buffer, samples.T, rate, format="WAV", subtype="FLOAT")
@@ -63,6 +67,11 @@ def encode(samples: Float[ndarray, "C L"], rate: int, suffix: str, bitrate: int 
             if samples.shape[1]:
                 out.mux(stream.encode(frame_of(samples, rate)))
             out.mux(stream.encode(None))
+    with buffer.getbuffer() as written:
+        if suffix == ".wav":
+            clear_time(written)
+        elif suffix in (".ogg", ".opus"):
+            clear_serial(written)
     return buffer.getvalue()
 
 

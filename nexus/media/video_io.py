@@ -102,9 +102,9 @@ def write_video(
 
 
 def _muxer(suffix: str, fps: Fraction, audio: Audio | None) -> dict[str, str]:
-    """MP4 clocks on which every frame and sample falls exactly."""
+    """MP4 clocks on which every frame and sample falls exactly; WebM without the random name of a segment."""
     if suffix != ".mp4":
-        return {}
+        return {"fflags": "+bitexact"}
     ticks = fps.numerator * -(-10000 // fps.numerator)
     rate = 1000 if audio is None else audio.rate
     return {"video_track_timescale": str(ticks), "movie_timescale": str(rate), "movflags": "+faststart"}

@@ -1,4 +1,6 @@
+import io
 import pickle
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.media.audio import Audio
+from nexus.media.audio_io import WRITABLE, encode
 
 
 def tone(length=24001, rate=24000, channels=1, hertz=440.0):
@@ -150,6 +153,27 @@ def test_any_rate_is_kept_or_raised_to_a_supported_one(tmp_path, suffix, rate):
     a.save(tmp_path / f"x{suffix}")
     b = Audio.load(tmp_path / f"x{suffix}", rate=rate)
     assert b.rate == rate and a.length <= b.length <= a.length + 1
+
+
+def test_equal_samples_are_equal_bytes_at_another_time():
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 60_000)).astype(np.float32)
+    first = {suffix: encode(samples, 24000, suffix) for suffix in WRITABLE if suffix != ".opus"}
+    first[".opus"] = encode(samples, 48000, ".opus")
+    time.sleep(1.1)  # libsndfile's stamps count seconds
+    for suffix, written in first.items():
+        assert encode(samples, 48000 if suffix == ".opus" else 24000, suffix) == written, suffix
+        if suffix in (".ogg", ".opus"):
+            assert written.count(b"OggS") > 2 and soundfile.read(io.BytesIO(written))[0].shape == (60_000, 2)
+
+
+def test_only_the_time_is_taken_out_of_a_wav():
+    samples = np.frombuffer(b"PEAK\x10\0\0\0" + b"PEAK" * 6, np.float32).reshape(1, 8)  # 16 would be its length
+    plain = io.BytesIO()
+    soundfile.write(plain, samples.T, 8000, format="WAV", subtype="FLOAT")
+    theirs, ours = plain.getvalue(), encode(samples, 8000, ".wav")
+    at = theirs.index(b"PEAK")
+    assert theirs[at + 12 : at + 16] != bytes(4)
+    assert ours == theirs[: at + 12] + bytes(4) + theirs[at + 16 :]
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])

@@ -156,6 +156,13 @@ def test_short_videos_round_trip(tmp_path, length):
             assert loaded.fps == 8
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_equal_frames_are_equal_bytes(tmp_path, suffix):
+    for name in "ab":
+        moving(3, rate=48000).save(tmp_path / f"{name}{suffix}")
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
 def test_colours_survive(tmp_path):
     frames = np.zeros((3, 32, 48, 3), np.uint8)
     frames[:, :, :16], frames[:, :, 16:32], frames[:, :, 32:] = (220, 30, 30), (30, 220, 30), (30, 30, 220)
