@@ -1,4 +1,5 @@
 import shutil
+import struct
 from fractions import Fraction
 
 import av
@@ -154,6 +155,36 @@ def test_short_videos_round_trip(tmp_path, length):
         assert loaded.length == length and abs(loaded.duration - video.duration) <= Fraction(1, 100)
         if length > 1:
             assert loaded.fps == 8
+
+
+# (a, b, c, d) of a display matrix: x and y of a picture are shown at a x + c y and b x + d y
+TURNS = {
+    "as it is": ((1, 0, 0, 1), lambda f: f),
+    "a phone held upright": ((0, 1, -1, 0), lambda f: np.rot90(f, -1, axes=(1, 2))),
+    "upside down": ((-1, 0, 0, -1), lambda f: np.rot90(f, 2, axes=(1, 2))),
+    "a phone upright on its head": ((0, -1, 1, 0), lambda f: np.rot90(f, 1, axes=(1, 2))),
+    "a mirror": ((-1, 0, 0, 1), lambda f: f[:, :, ::-1]),
+    "a lake": ((1, 0, 0, -1), lambda f: f[:, ::-1]),
+    "x and y exchanged": ((0, 1, 1, 0), lambda f: f.swapaxes(1, 2)),
+    "a phone upright, in a mirror": ((0, -1, -1, 0), lambda f: np.rot90(f, 2, axes=(1, 2)).swapaxes(1, 2)),
+    "no matrix at all": ((0, 0, 0, 0), lambda f: f),
+}
+
+
+@pytest.mark.parametrize(("matrix", "turned"), TURNS.values(), ids=TURNS.keys())
+def test_turned_files_load_upright(tmp_path, matrix, turned):
+    path = tmp_path / "x.mp4"
+    moving(5, 32, 48, rate=24000).save(path)
+    stored = Video.load(path).frames
+    file = bytearray(path.read_bytes())
+    at = file.index(b"tkhd") + 44  # of the first track, the pictures; version 0 (ISO/IEC 14496-12, 8.3.2)
+    assert struct.unpack_from(">9i", file, at) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (number << 16 for number in matrix)
+    struct.pack_into(">9i", file, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(file)
+    video = Video.load(path)
+    assert np.array_equal(video.frames, turned(stored)) and video.frames.flags.c_contiguous
+    assert video.audio is not None and video.fps == 8
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
