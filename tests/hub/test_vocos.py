@@ -97,6 +97,13 @@ class Codes(nn.Module):
         self.codebook_weights = nn.Parameter(torch.randn(n_codebooks * 1024, dim))
 
 
+def decode_codes(reference: nn.Module, codes: torch.Tensor, bandwidth_id: int) -> torch.Tensor:
+    """What the reference makes of codes [B, K, T]; its codebooks are one table, one after the other."""
+    rows = (codes + 1024 * torch.arange(codes.shape[1])[None, :, None]).permute(1, 0, 2)
+    embedded = reference.feature_extractor.codebook_weights[rows].sum(0).mT
+    return reference.decode(embedded, bandwidth_id=torch.tensor([bandwidth_id]))
+
+
 @pytest.mark.parametrize("padding", ["center", "same"])
 def test_mel_variant(package, padding, tmp_path):
     features = {"sample_rate": 24000, "n_fft": 64, "hop_length": 16, "n_mels": 10, "padding": padding}
@@ -124,10 +131,7 @@ def test_code_variant(package, n_codebooks, tmp_path):
     write(tmp_path, describe(backbone, head, ("EncodecFeatures", features)), expected.state_dict())
     model = nexus.load(tmp_path)
     codes = torch.randint(1024, (2, n_codebooks, 17))
-    rows = (codes + 1024 * torch.arange(n_codebooks)[None, :, None]).permute(1, 0, 2)
-    embedded = expected.feature_extractor.codebook_weights[rows].sum(0).mT
-    bandwidth_id = torch.tensor([[1.5, 3.0, 6.0].index(n_codebooks * 0.75)])
-    waveform = expected.decode(embedded, bandwidth_id=bandwidth_id)
+    waveform = decode_codes(expected, codes, [1.5, 3.0, 6.0].index(n_codebooks * 0.75))
     assert waveform.std() > 1e-3
     torch.testing.assert_close(model.decode_codes(codes)[:, 0], waveform, atol=1e-5, rtol=1e-4)
 
@@ -181,3 +185,27 @@ def test_official_widths(package, tmp_path):
     waveform = expected.decode(mel)
     assert waveform.std() > 1e-3
     assert (model.decode(mel)[:, 0] - waveform).abs().max() / waveform.abs().max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_codebooks", [2, 4, 8, 16])
+def test_official_widths_of_codes(package, tmp_path, n_codebooks):
+    torch.manual_seed(0)
+    bandwidths = [1.5, 3.0, 6.0, 12.0]
+    backbone = {"input_channels": 128, "dim": 384, "intermediate_dim": 1152, "num_layers": 8}
+    backbone["adanorm_num_embeddings"] = len(bandwidths)
+    head = {"dim": 384, "n_fft": 1280, "hop_length": 320, "padding": "same"}
+    expected = package.pretrained.Vocos(
+        Codes(16, 128), package.models.VocosBackbone(**backbone), package.heads.ISTFTHead(**head)
+    ).eval()
+    for module in expected.modules():
+        if isinstance(module, nn.Embedding):  # untrained, the norms of all bandwidths are one
+            nn.init.normal_(module.weight, mean=1.0, std=0.2)
+    features = {"encodec_model": "encodec_24khz", "bandwidths": bandwidths}
+    write(tmp_path, describe(backbone, head, ("EncodecFeatures", features)), expected.state_dict())
+    model = nexus.load(tmp_path)
+    assert model.config == VocosConfig.encodec_24khz()
+    codes = torch.randint(1024, (2, n_codebooks, 61))
+    waveform = decode_codes(expected, codes, bandwidths.index(n_codebooks * 0.75))
+    assert waveform.std() > 1e-3
+    assert (model.decode_codes(codes)[:, 0] - waveform).abs().max() / waveform.abs().max() < 1e-4
