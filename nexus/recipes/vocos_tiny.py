@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.data import waveforms
+from nexus.hub.source import find
+from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.audio import Audio
 from nexus.process.adversarial import Discriminators
 from nexus.process.spectral import mel_distance, stft_distance
@@ -22,19 +24,23 @@ from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Obje
 @dataclass(frozen=True, kw_only=True)
 class VocosTiny(Recipe):
     name: str = "vocos-tiny"
-    loop: LoopConfig = LoopConfig(steps=4000, precision="fp32", ema_decay=0.998, save_every=250, validate_every=250)
+    loop: LoopConfig = LoopConfig(steps=4000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.8, 0.95), warmup_steps=100, clip_norm=5.0)
     model: VocosConfig = field(default_factory=lambda: VocosConfig(dim=192, hidden_dim=576, n_layers=6))
     sources: tuple[str, ...] = ("speech", "speech", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache"
+    start: str = ""  # weights to go on from, such as nexus/vocos-tiny; empty: random ones
     batch_size: int = 10
     length: int = 16384  # samples of a crop
     adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(start=2200))
     stft_weight: float = 0.25
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"model": Vocos(self.model), "discriminators": self.adversarial.discriminators()}
+        model = Vocos(self.model)
+        if self.start:
+            load_strict(model, read_tensors(find(self.start)), self.start)
+        return {"model": model, "discriminators": self.adversarial.discriminators()}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
         return (
