@@ -11,6 +11,8 @@ from nexus.media.audio import Audio
 from nexus.media.video import Video
 
 Progress = Callable[[int, int], None]
+# The classes of models that can make a kind, as `nexus.hub.load.kind_of` names them.
+MAKERS: dict[str, str] = {"speech": "F5TTS", "music": "MusicGen", "sound": "MusicGen", "video": "CogVideoX"}
 
 
 class Studio:
@@ -28,7 +30,7 @@ class Studio:
         """Name, weights hash and licence of the models that the film needs; nothing is loaded.
 
         Raises:
-            ValueError, FileNotFoundError: a model that is not there; the nearest names are offered.
+            ValueError, FileNotFoundError: a model that is not there (the nearest names are offered) or makes another kind.
         """
         needed = {
             "speech": any(scene.say for scene in storyboard.scenes),
@@ -42,9 +44,11 @@ class Studio:
         chosen = self.chosen[kind]
         if not isinstance(chosen, str | Path):
             return chosen.info
-        from nexus.hub.load import describe
+        from nexus.hub.load import describe, kind_of
         from nexus.hub.source import find
 
+        if (there := kind_of(chosen)) != MAKERS[kind]:
+            raise ValueError(f"{chosen} is a {there}; the film's {kind} needs a {MAKERS[kind]}")
         return describe(find(chosen), kind)
 
     def model(self, kind: str) -> Any:

@@ -151,6 +151,9 @@ def test_wrong_before_any_work(fake, tmp_path):
         render(fake.BOARD, tmp_path / "film.mp4", cache=tmp_path / "cache", models={"musik": "x"})
     with pytest.raises(ValueError, match="unknown model"):
         render(fake.BOARD, tmp_path / "film.mp4", cache=tmp_path / "cache", models={**models, "video": "nexus/nothing"})
+    with pytest.raises(ValueError, match="is a MusicGen; the film's video needs a CogVideoX"):
+        wrong = {**models, "video": "nexus/sound-tiny"}
+        render(fake.BOARD, tmp_path / "film.mp4", cache=tmp_path / "cache", models=wrong)
     assert not (tmp_path / "log").exists()
 
 
