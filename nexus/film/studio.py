@@ -30,7 +30,7 @@ class Studio:
         """Name, weights hash and licence of the models that the film needs; nothing is loaded.
 
         Raises:
-            ValueError, FileNotFoundError: a model that is not there (the nearest names are offered) or makes another kind.
+            ValueError, FileNotFoundError: no such model (the nearest names are offered), or one of another kind.
         """
         needed = {
             "speech": any(scene.say for scene in storyboard.scenes),
