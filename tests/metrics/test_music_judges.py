@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from nexus.data.music.theory import Key
+from nexus.media import Audio
+from nexus.metrics.key import chroma_similarity, key_of, mirex_score, pitch_classes, share_in_scale
+from nexus.metrics.neighbours import Neighbours, describe
+from nexus.metrics.tempo import tempo_of, tempo_right
+
+RATE = 24_000
+
+
+def chord(*pitches, seconds=1.5):
+    """MIDI pitches as sines."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    wave = sum(np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * time) for pitch in pitches)
+    return Audio((0.1 * wave).astype(np.float32), RATE)
+
+
+def cadence(tonic):
+    """I IV V I in major, with the tonic doubled."""
+    triads = [(0, 4, 7, 12), (5, 9, 12), (7, 11, 14), (0, 4, 7, 12)]
+    return Audio.concatenate([chord(*(60 + tonic + step for step in triad), seconds=0.7) for triad in triads])
+
+
+@pytest.mark.parametrize("tonic", [0, 6, 10])
+def test_the_key_of_a_cadence(tonic):
+    shares = pitch_classes(cadence(tonic))
+    assert shares.sum() == pytest.approx(1) and key_of(shares) == Key(tonic, "major")
+    other = Key((tonic + 6) % 12, "major")
+    assert share_in_scale(shares, Key(tonic, "major")) > 0.65 > 0.55 > share_in_scale(shares, other)
+
+
+def test_silence_has_no_key():
+    shares = pitch_classes(Audio.silence(RATE, RATE))
+    assert key_of(shares) is None and mirex_score(None, Key(0, "major")) == 0
+    assert share_in_scale(shares, Key(3, "minor")) == pytest.approx(7 / 12)
+
+
+@pytest.mark.parametrize(
+    ("heard", "asked", "score"),
+    [
+        ("C major", "C major", 1),
+        ("G major", "C major", 0.5),
+        ("F major", "C major", 0.5),
+        ("A minor", "C major", 0.3),
+        ("C major", "A minor", 0.3),
+        ("C minor", "C major", 0.2),
+        ("D major", "C major", 0),
+        ("E minor", "C major", 0),
+    ],
+)
+def test_mirex_score(heard, asked, score):
+    assert mirex_score(Key.parse(heard), Key.parse(asked)) == score
+
+
+def test_chroma_similarity():
+    low, high, other = chord(60, 64), chord(72, 76), chord(61, 66)
+    assert chroma_similarity(low, low) == pytest.approx(1, abs=1e-5)
+    assert chroma_similarity(high, low) > 0.9 > 0.5 > chroma_similarity(other, low)
+    with pytest.raises(ValueError, match="empty"):
+        chroma_similarity(low, Audio.silence(0, RATE))
+
+
+@pytest.mark.slow  # librosa compiles itself on first use
+def test_the_tempo_of_clicks():
+    pytest.importorskip("librosa")
+    clicks = np.zeros(8 * RATE, np.float32)
+    for beat in range(16):  # two a second
+        start = beat * RATE // 2
+        clicks[start : start + 400] = np.random.default_rng(beat).uniform(-0.5, 0.5, 400)
+    heard = tempo_of(Audio(clicks, RATE))
+    assert tempo_right(heard, 120, (1, 2, 0.5))
+    assert tempo_of(Audio.silence(RATE, RATE)) == 0
+
+
+def test_a_tempo_is_right_within_four_per_cent():
+    assert tempo_right(124, 120) and tempo_right(240, 120, (1, 2)) and not tempo_right(126, 120)
+    assert not tempo_right(0, 120) and not tempo_right(240, 120)
+    with pytest.raises(ValueError, match="positive"):
+        tempo_right(120, 0)
+
+
+def test_nearest_neighbours():
+    low, high = ([chord(pitch + k, seconds=0.5) for k in range(3)] for pitch in (48, 84))
+    judge = Neighbours([*low, *high], ["low"] * 3 + ["high"] * 3)
+    assert judge.classify(chord(49.5, seconds=0.5)) == "low" and judge.classify(chord(85.5, seconds=0.5)) == "high"
+    assert judge.digest == Neighbours([*low, *high], ["low"] * 3 + ["high"] * 3).digest
+    assert judge.digest != Neighbours([*high, *low], ["low"] * 3 + ["high"] * 3).digest
+    assert describe(Audio.silence(10, 8000)).shape == describe(low[0]).shape
+    with pytest.raises(ValueError, match="at least 3 examples"):
+        Neighbours(low, ["low"])
