@@ -27,7 +27,7 @@ class Watch:
             self.bar.remove_task(self.task)
         self.task = self.bar.add_task(description, total=None)
 
-    def during(self, done: float, total: float, what: str) -> None:
+    def during(self, done: float | int, total: float | int, what: str) -> None:
         """For work that says itself what it is doing."""
         if self.task is None:
             self.stage(what)

@@ -1,0 +1,113 @@
+"""What `nexus eval` asks for, writes and prints; what is measured has its own tests."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nexus.media import Audio
+from nexus.metrics import evaluate_music, evaluate_sound, evaluate_speech
+from nexus.metrics.figures import Card, Evaluation, Item, figure
+
+CARD = Card(judge="a judge", version="1", weights="", items=0, resampling="", crop="", seed=0)
+SOUND = Audio(np.full(800, 0.25, np.float32), 8000)
+
+
+def evaluation(kind, model, items, shift=0.0, version="1"):
+    card = Card(**{**vars(CARD), "version": version})
+    values = [i + shift for i in range(items)]
+    return Evaluation(
+        kind=kind, model=model, data="valid", baselines={"the data": (figure("likeness", [9.0, 9.0], unit="dB",
+        better="higher", card=card),)}, left_out=("PESQ wants the package pesq",),
+        figures=(figure("likeness", values, unit="dB", better="higher", card=card),),
+        items=tuple(Item(prompt=f"item {i}", made=SOUND, reference=None, values={"likeness": v}, note="")
+                    for i, v in enumerate(values)),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The evaluations are told apart by what they were asked; a model named "better" is better by 1."""
+    made = []
+
+    def fake(kind):
+        def evaluate(model, *data, items, seed, progress, **settings):
+            name = model.info.name
+            made.append({"kind": kind, "model": name, "data": data, "items": items, "seed": seed} | settings)
+            progress(1, 1, "judging")
+            return evaluation(kind, name, items, 1.0 * ("better" in name), "2" if "newer" in name else "1")
+
+        return evaluate
+
+    monkeypatch.setattr(evaluate_speech, "evaluate_speech", fake("speech"))
+    monkeypatch.setattr(evaluate_music, "evaluate_music", fake("music"))
+    monkeypatch.setattr(evaluate_sound, "evaluate_sound", fake("sound"))
+    return made
+
+
+def test_an_evaluation_is_written_and_told(run, calls, tmp_path):
+    code, out, err = run("eval", "sound", "--items", 3, "--seed", 5, "-o", "out")
+    assert (code, err) == (0, "")
+    assert calls == [{"kind": "sound", "model": "nexus/sound-tiny", "data": ("valid",), "items": 3, "seed": 5}]
+    assert "1 dB (0 to 2)" in out and "left out: PESQ wants the package pesq" in out and "out/report.html" in out
+    names = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert names == ["evaluation.json", *(f"media/00{i}-made.wav" for i in range(3)), "report.html"]
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["items"][1] | {"values": {}} == {
+        "prompt": "item 1", "values": {}, "note": "", "made": "media/001-made.wav", "reference": None
+    }  # fmt: skip
+    assert "item 2" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_options_are_passed_on(run, calls, tmp_path):
+    assert run("eval", "music", "--items", 2, "--duration", 5, "--data", "train", "-o", "a")[0] == 0
+    assert run("eval", "speech", "--items", 2, "--corpus", "words", "--data", "valid_unseen_voice", "-o", "b")[0] == 0
+    assert calls[0]["data"] == ("train",) and calls[0]["seconds"] == 5
+    assert [str(part) for part in calls[1]["data"]] == ["words", "valid_unseen_voice"]
+
+
+def test_against_another_model(run, calls, tmp_path):
+    line = ["eval", "music", "--items", 4, "--model", "nexus/musicgen-better", "--against", "nexus/musicgen-tiny"]
+    code, out, err = run(*line, "--json", "-o", "out")
+    assert (code, err) == (0, "")
+    (gap,) = json.loads(out)["differences"]
+    assert gap == {"name": "likeness", "value": 1, "low": 1, "high": 1, "winner": "first"}
+    assert json.loads((tmp_path / "out/against/evaluation.json").read_text())["model"] == "nexus/musicgen-tiny"
+
+
+def test_figures_of_other_protocols_are_not_compared(run, calls):
+    line = ["eval", "music", "--items", 4, "--against", "nexus/musicgen-newer"]
+    code, out, _ = run(*line, "-o", "words")
+    assert code == 0 and "protocols differ in version ('1' and '2')" in " ".join(out.split())
+    (gap,) = json.loads(run(*line, "--json", "-o", "lines")[1])["differences"]
+    assert "protocols differ" in gap["not_compared"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("speech --model nexus/musicgen-tiny", "is a MusicGen, and this evaluation needs a F5TTS or Encodec or Vocos"),
+        ("music --model nexus/f5tts-tiny", "is a F5TTS, and this evaluation needs a MusicGen"),
+        ("music --against nexus/f5tts-tiny", "is a F5TTS, and this evaluation needs a MusicGen"),
+        ("sound --model nexus/sund-tiny", "unknown model 'nexus/sund-tiny'"),
+        ("sound --data test", "unknown data 'test'; there are train and valid"),
+        ("sound --items 1", "--items"),
+        ("music --duration 100", "--duration"),
+        ("sound -o full", "full is not empty"),
+        ("sound -o a.txt", "a.txt: not a folder"),
+        ("smell", "No such command 'smell'"),
+    ],
+)
+def test_refused_before_anything_is_made(run, calls, tmp_path, line, sentence):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    (tmp_path / "a.txt").touch()
+    code, out, err = run("eval", *line.split())
+    assert code == 2 and out == "" and calls == []
+    assert sentence in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_corpus_that_is_not_there(run, tmp_path):
+    code, _, err = run("eval", "speech", "--corpus", tmp_path / "nowhere", "--items", 2)
+    assert code == 2 and "splits are none (is this the corpus?)" in err and not (tmp_path / "evaluation").exists()
