@@ -12,32 +12,24 @@ import json
 import time
 from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 
 import nexus
 from nexus.data.music import compose, render
-from nexus.data.music.theory import ALL_KEYS, Key
+from nexus.data.music.theory import Key
 from nexus.media.audio import Audio
-from nexus.media.features import chroma
+from nexus.metrics.key import key_of, pitch_classes, share_in_scale
+from nexus.metrics.tempo import tempo_of, tempo_right
 
-# Albrecht and Shanahan (2013), from the tonic; of three sets of profiles the best on the pieces themselves.
-PROFILES = {
-    "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
-    "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
-}
 WHAT = ("tempo", "tempo or its double or half", "key", "share of pitch energy in the scale")
-Heard = tuple[float, Key, np.ndarray]  # beats per minute, key, shares of the 12 pitch classes
+Heard = tuple[float, Key | None, np.ndarray]  # beats per minute, key, shares of the 12 pitch classes
 Asked = tuple[float, Key]
 
 
 def hear(audio: Audio) -> Heard:
-    samples = audio.mono().samples[0]
-    tempo = float(np.atleast_1d(librosa.beat.beat_track(y=samples, sr=audio.rate)[0])[0])
-    weights = chroma(torch.tensor(samples)[None], audio.rate, 8192, 2048)[0].sqrt().mean(1).numpy()
-    fit = [np.corrcoef(weights, np.roll(PROFILES[key.mode], key.tonic))[0, 1] for key in ALL_KEYS]
-    return tempo, ALL_KEYS[int(np.argmax(fit))], weights / max(weights.sum(), 1e-9)
+    shares = pitch_classes(audio)
+    return tempo_of(audio), key_of(shares), shares
 
 
 def agreement(heard: list[Heard], asked: list[Asked], shift: int) -> np.ndarray:
@@ -45,8 +37,8 @@ def agreement(heard: list[Heard], asked: list[Asked], shift: int) -> np.ndarray:
     rows = []
     for i, (tempo, key, weights) in enumerate(heard):
         wanted, wanted_key = asked[(i + shift) % len(asked)]
-        near = [abs(tempo / (wanted * factor) - 1) <= 0.04 for factor in (1, 2, 0.5)]
-        rows.append([near[0], any(near), key == wanted_key, sum(weights[p] for p in wanted_key.scale)])
+        near, octave = tempo_right(tempo, wanted), tempo_right(tempo, wanted, (1, 2, 0.5))
+        rows.append([near, octave, key == wanted_key, share_in_scale(weights, wanted_key)])
     return np.mean(rows, axis=0)
 
 

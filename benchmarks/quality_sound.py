@@ -16,15 +16,7 @@ import torch
 import nexus
 from nexus.data.sound import KINDS, synthesize
 from nexus.media.audio import Audio
-from nexus.media.features import MelConfig, log_mel
-
-NEIGHBOURS = 3
-
-
-def describe(audio: Audio) -> np.ndarray:
-    mel = log_mel(torch.tensor(audio.mono().samples), MelConfig.f5())[0].numpy()[::4]
-    rhythm = np.abs(np.fft.rfft(mel.mean(0) - mel.mean(), 512))[:40]
-    return np.concatenate([mel.mean(1), mel.std(1), np.abs(np.diff(mel, axis=1)).mean(1), rhythm / 20])
+from nexus.metrics.evaluate_sound import kinds_classifier
 
 
 def main() -> None:
@@ -37,15 +29,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model, kinds = nexus.load(args.model), list(KINDS)
-    labels = np.repeat(np.arange(len(kinds)), args.examples)
-    known = np.stack([describe(synthesize(i, "train", kinds[kind]).audio) for i, kind in enumerate(labels)])
-    scale = known.std(0) + 1e-6
-
-    def judge(audio: Audio) -> int:
-        distance = np.linalg.norm((known - describe(audio)) / scale, axis=1)
-        nearest = labels[np.argsort(distance)[:NEIGHBOURS]]
-        return int(np.bincount(nearest, minlength=len(kinds)).argmax())
-
+    classifier = kinds_classifier(args.examples)
     clips = [synthesize(i, "valid") for i in range(args.items)]
     asked = np.array([kinds.index(clip.facts["kind"]) for clip in clips])
     made: list[Audio] = []
@@ -61,7 +45,7 @@ def main() -> None:
             audio.save(args.keep / f"{i:02d} {clip.caption[:60].replace('/', ' ')}.wav")
     figures = {}
     for name, sounds in (("real", real), ("through the codec", coded), ("made", made)):
-        heard = np.array([judge(audio) for audio in sounds])
+        heard = np.array([kinds.index(classifier.classify(audio)) for audio in sounds])
         chance = np.mean([np.mean(heard == np.roll(asked, shift)) for shift in range(1, len(asked))])
         figures[name] = {"right": round(float(np.mean(heard == asked)), 3), "other prompts": round(float(chance), 3)}
     print(json.dumps({"kinds": len(kinds), **figures}, indent=1))

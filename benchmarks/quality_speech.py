@@ -10,7 +10,6 @@ import argparse
 import gzip
 import json
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +17,7 @@ import numpy as np
 import nexus
 from nexus.media.audio import Audio
 from nexus.metrics.recogniser import Recogniser, error_rates
-
-
-class SpeakerJudge:
-    """Cosine similarity of Resemblyzer's embeddings (arXiv:1710.10467); None where the package is not installed."""
-
-    def __init__(self):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                from resemblyzer import VoiceEncoder
-            self.encoder = VoiceEncoder("cpu", verbose=False)
-        except ImportError:
-            self.encoder = None
-
-    def similarity(self, a: Audio, b: Audio) -> float:
-        if self.encoder is None:
-            return float("nan")
-        left, right = (self.encoder.embed_utterance(x.mono().resample(16_000).samples[0]) for x in (a, b))
-        return float(np.dot(left, right))
+from nexus.metrics.speaker import SpeakerEncoder
 
 
 def rows_of(corpus: Path, split: str, items: int) -> list[dict]:
@@ -55,7 +36,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the spoken sentences")
     args = parser.parse_args()
 
-    model, hear, speaker = nexus.load(args.model), Recogniser(), SpeakerJudge()
+    model, hear, speaker = nexus.load(args.model), Recogniser(), SpeakerEncoder()
     texts, spoken, real, near, near_real = [], [], [], [], []
     made = elapsed = 0.0
     for i, row in enumerate(rows_of(args.corpus, args.split, args.items)):
