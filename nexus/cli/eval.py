@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder for rep
 Against = Annotated[
     str | None, typer.Option("--against", help="Measure this model too, and tell the differences.", show_default=False)
 ]
+Fad = Annotated[
+    Literal["whisper", "resemblyzer"] | None,
+    typer.Option("--fad", help="Also the Fréchet audio distance in this network's features.", show_default=False),
+]
 Corpus = Annotated[Path, typer.Option("--corpus", help="The folder of the speech corpus.")]
 Seconds = Annotated[float, typer.Option("--duration", min=2, max=30, help="Seconds of each piece.")]
 
@@ -43,6 +47,7 @@ def speech(
     seed: Seed = 0,
     output: Output = Path("evaluation"),
     against: Against = None,
+    fad: Fad = None,
     corpus: Corpus = Path("../shared/data/speech"),
     device: Device = "auto",
     as_json: Json = False,
@@ -55,7 +60,7 @@ def speech(
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_speech import evaluate_speech
 
-        return evaluate_speech(loaded, corpus, data, items=items, seed=seed, progress=progress.during)
+        return evaluate_speech(loaded, corpus, data, items=items, seed=seed, fad=fad, progress=progress.during)
 
     kinds = ("F5TTS", "Encodec", "Vocos")
     Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
@@ -69,6 +74,7 @@ def music(
     seed: Seed = 0,
     output: Output = Path("evaluation"),
     against: Against = None,
+    fad: Fad = None,
     duration: Seconds = 10.0,
     device: Device = "auto",
     as_json: Json = False,
@@ -82,7 +88,9 @@ def music(
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_music import evaluate_music
 
-        return evaluate_music(loaded, split, items=items, seconds=duration, seed=seed, progress=progress.during)
+        return evaluate_music(
+            loaded, split, items=items, seconds=duration, seed=seed, fad=fad, progress=progress.during
+        )
 
     Run(model=model, against=against, output=output, device=device, kinds=("MusicGen",), as_json=as_json)(measure)
 
@@ -95,6 +103,7 @@ def sound(
     seed: Seed = 0,
     output: Output = Path("evaluation"),
     against: Against = None,
+    fad: Fad = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -107,7 +116,7 @@ def sound(
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_sound import evaluate_sound
 
-        return evaluate_sound(loaded, split, items=items, seed=seed, progress=progress.during)
+        return evaluate_sound(loaded, split, items=items, seed=seed, fad=fad, progress=progress.during)
 
     Run(model=model, against=against, output=output, device=device, kinds=("MusicGen",), as_json=as_json)(measure)
 

@@ -12,6 +12,7 @@ from nexus.data.music.theory import Key
 from nexus.media import Audio
 from nexus.metrics.chance import other_prompts
 from nexus.metrics.evaluate_sound import require_prompted
+from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation, Figure
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, need, version
 from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present
@@ -123,13 +124,14 @@ def evaluate_music(
     items: int = 40,
     seconds: float | int = SECONDS,
     seed: int = 0,
+    fad: str | None = None,
     styles: Neighbours | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Figures of the model, and of the pieces themselves, their way through its codec, and the prompts of other items.
 
     A model that takes melodies plays each prompt a second time along its piece; the baseline is the next piece's
-    melody.
+    melody. `fad` names an embedding of `nexus.metrics.fad` whose distance is wanted too.
 
     Raises:
         ValueError: a model of another kind, or fewer than two items.
@@ -143,35 +145,37 @@ def evaluate_music(
     real = [render(piece, seconds, RATE) for piece in pieces]
     prompts = [prompt_of(piece) for piece in pieces]
     made = make(model, prompts, seed=seed, progress=progress, duration=seconds)
-
-    def samples(sounds: Sequence[Audio]) -> list[Played]:
-        return [
-            Played(prompt=prompt, made=sound, reference=reference, heard=hear(sound, styles), asked=piece)
-            for prompt, sound, reference, piece in zip(prompts, sounds, real, pieces, strict=True)
-        ]
-
-    ours = samples(made)
+    ours = played(pieces, made, real, styles)
+    coded = played(pieces, [through_codec(model, audio) for audio in real], real, styles)
     judged = judge_all(ours, there, seed=seed, what="what was made", progress=progress)
     baselines = {
-        "the pieces": judge_all(samples(real), there, seed=seed).figures,
-        "the pieces through the codec": judge_all(
-            samples([through_codec(model, audio) for audio in real]), there, seed=seed
-        ).figures,
+        "the pieces": judge_all(played(pieces, real, real, styles), there, seed=seed).figures,
+        "the pieces through the codec": judge_all(coded, there, seed=seed).figures,
         "other prompts (chance)": other_prompts(ours, there, seed=seed),
     }
     following: tuple[Figure, ...] = ()
     if getattr(model.config, "melody", None) is not None:
         following, shuffled = melodies(model, prompts, real, seconds, seed)
         baselines["another piece's melody"] = shuffled
+    distance, untold = chosen_fad(fad, made, real, seed=seed)
     return Evaluation(
         kind="music",
         model=model.info.name,
         data=f"music {split}, {seconds:g} s",
-        figures=(*judged.figures, *following),
+        figures=(*judged.figures, *following, *distance),
         baselines=baselines,
         items=items_of(ours, judged.verdicts),
-        left_out=(*left_out, *judged.left_out, *describe_silence(ours)),
+        left_out=(*left_out, *judged.left_out, *untold, *describe_silence(ours)),
     )
+
+
+def played(
+    pieces: Sequence[Piece], sounds: Sequence[Audio], references: Sequence[Audio], styles: Neighbours
+) -> list[Played]:
+    return [
+        Played(prompt=prompt_of(piece), made=sound, reference=reference, heard=hear(sound, styles), asked=piece)
+        for piece, sound, reference in zip(pieces, sounds, references, strict=True)
+    ]
 
 
 def melodies(

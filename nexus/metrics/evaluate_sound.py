@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nexus.data.sound import KINDS, synthesize
+from nexus.data.sound import KINDS, SoundClip, synthesize
 from nexus.media import Audio
 from nexus.metrics.chance import other_prompts
+from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation
 from nexus.metrics.judge import Judge, Measure, Sample, Verdict
 from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all
@@ -52,10 +53,13 @@ def evaluate_sound(
     *,
     items: int = 64,
     seed: int = 0,
+    fad: str | None = None,
     classifier: Neighbours | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Figures of the model, and of the clips themselves, their way through its codec, and the prompts of other items.
+
+    `fad` names an embedding of `nexus.metrics.fad` whose distance is wanted too.
 
     Raises:
         ValueError: a model of another kind, or fewer than two items.
@@ -68,32 +72,37 @@ def evaluate_sound(
     judges = [kind_judge(classifier)]
     made = make(model, [clip.caption for clip in clips], seed=seed, progress=progress, duration=SECONDS)
 
-    def samples(sounds: Sequence[Audio]) -> list[Noise]:
-        return [
-            Noise(
-                prompt=clip.caption, made=sound, reference=clip.audio,
-                heard=classifier.classify(sound), asked=clip.facts["kind"],
-            )
-            for clip, sound in zip(clips, sounds, strict=True)
-        ]  # fmt: skip
-
-    ours = samples(made)
+    ours = noises(clips, made, classifier)
     judged = judge_all(ours, judges, seed=seed, what="what was made", progress=progress)
     real = [clip.audio for clip in clips]
     coded = [through_codec(model, audio) for audio in real]
+    distance, untold = chosen_fad(fad, made, real, seed=seed)
     return Evaluation(
         kind="sound",
         model=model.info.name,
         data=f"sound {split}",
-        figures=judged.figures,
+        figures=(*judged.figures, *distance),
         baselines={
-            "the clips": judge_all(samples(real), judges, seed=seed).figures,
-            "the clips through the codec": judge_all(samples(coded), judges, seed=seed).figures,
+            "the clips": judge_all(noises(clips, real, classifier), judges, seed=seed).figures,
+            "the clips through the codec": judge_all(noises(clips, coded, classifier), judges, seed=seed).figures,
             "other prompts (chance)": other_prompts(ours, judges, seed=seed),
         },
         items=items_of(ours, judged.verdicts),
-        left_out=(*judged.left_out, *describe_silence(ours)),
+        left_out=(*judged.left_out, *untold, *describe_silence(ours)),
     )
+
+
+def noises(clips: Sequence[SoundClip], sounds: Sequence[Audio], classifier: Neighbours) -> list[Noise]:
+    return [
+        Noise(
+            prompt=clip.caption,
+            made=sound,
+            reference=clip.audio,
+            heard=classifier.classify(sound),
+            asked=clip.facts["kind"],
+        )
+        for clip, sound in zip(clips, sounds, strict=True)
+    ]
 
 
 def require_prompted(model: Any, items: int) -> None:

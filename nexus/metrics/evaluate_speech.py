@@ -17,6 +17,7 @@ import torch
 from nexus.data.speech import Utterance, read_manifest
 from nexus.media import Audio
 from nexus.metrics.dnsmos import dnsmos_judge
+from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Card, Evaluation, Figure, figure
 from nexus.metrics.judge import Judge, Sample, Verdict, version
 from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present, require_sounds
@@ -84,10 +85,13 @@ def evaluate_speech(
     *,
     items: int = 60,
     seed: int = 0,
+    fad: str | None = None,
     judges: Sequence[Callable[[], Judge]] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Figures of the model and of the recordings themselves; sentence i is spoken with seed + i.
+
+    `fad` names an embedding of `nexus.metrics.fad` whose distance is wanted too.
 
     Raises:
         ValueError: a model of another kind, or as `recordings`.
@@ -99,29 +103,38 @@ def evaluate_speech(
     data = recordings(corpus, split, items)
     chosen = (SPEAKING if speaks else KEEPING) if judges is None else judges
     there, left_out = present(chosen)
-    samples, took = [], []
-    for i, one in enumerate(data):
-        start = time.perf_counter()
-        made = speak(model, one, seed + i) if speaks else keep(model, one.audio)
-        took.append((time.perf_counter() - start) / max(made.seconds, 1e-9))
-        samples.append(Sample(prompt=one.utterance.text, made=made, reference=one.audio, voice=one.voice))
-        if progress is not None:
-            progress(i + 1, items, f"making speech with {model.info.name}")
+    samples, took = make_speech(model, data, seed, progress)
     ours = judge_all(samples, there, seed=seed, what="what was made", progress=progress)
     real = [replace(sample, made=one.audio, reference=None) for sample, one in zip(samples, data, strict=True)]
     theirs = judge_all(real, there, seed=seed, what="the recordings", progress=progress)
     baselines = {"the recordings": theirs.figures}
     if speaks and speaker_judge in chosen and not any("Resemblyzer" in missing for missing in left_out):
         baselines["the nearest training voice"] = nearest_training_voice(corpus, data, seed)
+    distance, untold = chosen_fad(fad, [sample.made for sample in samples], [one.audio for one in data], seed=seed)
     return Evaluation(
         kind="speech",
         model=model.info.name,
         data=f"{corpus.name} {split}",
-        figures=(*ours.figures, real_time_factor(took, model, seed)),
+        figures=(*ours.figures, *distance, real_time_factor(took, model, seed)),
         baselines=baselines,
         items=items_of(samples, with_times(ours.verdicts, took)),
-        left_out=(*left_out, *ours.left_out, *describe_silence(samples)),
+        left_out=(*left_out, *ours.left_out, *untold, *describe_silence(samples)),
     )
+
+
+def make_speech(
+    model: Any, data: Sequence[Recording], seed: int, progress: Progress | None
+) -> tuple[list[Sample], list[float]]:
+    """What the model says or keeps, and how long each second of it took."""
+    samples, took = [], []
+    for i, one in enumerate(data):
+        start = time.perf_counter()
+        made = speak(model, one, seed + i) if type(model).__name__ == "F5TTS" else keep(model, one.audio)
+        took.append((time.perf_counter() - start) / max(made.seconds, 1e-9))
+        samples.append(Sample(prompt=one.utterance.text, made=made, reference=one.audio, voice=one.voice))
+        if progress is not None:
+            progress(i + 1, len(data), f"making speech with {model.info.name}")
+    return samples, took
 
 
 def nearest_training_voice(corpus: Path, data: Sequence[Recording], seed: int) -> tuple[Figure, ...]:

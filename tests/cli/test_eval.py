@@ -48,7 +48,9 @@ def calls(monkeypatch):
 def test_an_evaluation_is_written_and_told(run, calls, tmp_path):
     code, out, err = run("eval", "sound", "--items", 3, "--seed", 5, "-o", "out")
     assert (code, err) == (0, "")
-    assert calls == [{"kind": "sound", "model": "nexus/sound-tiny", "data": ("valid",), "items": 3, "seed": 5}]
+    assert calls == [
+        {"kind": "sound", "model": "nexus/sound-tiny", "data": ("valid",), "items": 3, "seed": 5, "fad": None}
+    ]
     assert "1 dB (0 to 2)" in out and "left out: PESQ wants the package pesq" in out and "out/report.html" in out
     names = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
     assert names == ["evaluation.json", *(f"media/00{i}-made.wav" for i in range(3)), "report.html"]
@@ -60,9 +62,9 @@ def test_an_evaluation_is_written_and_told(run, calls, tmp_path):
 
 
 def test_options_are_passed_on(run, calls, tmp_path):
-    assert run("eval", "music", "--items", 2, "--duration", 5, "--data", "train", "-o", "a")[0] == 0
+    assert run("eval", "music", "--items", 2, "--duration", 5, "--data", "train", "--fad", "whisper", "-o", "a")[0] == 0
     assert run("eval", "speech", "--items", 2, "--corpus", "words", "--data", "valid_unseen_voice", "-o", "b")[0] == 0
-    assert calls[0]["data"] == ("train",) and calls[0]["seconds"] == 5
+    assert calls[0]["data"] == ("train",) and calls[0]["seconds"] == 5 and calls[0]["fad"] == "whisper"
     assert [str(part) for part in calls[1]["data"]] == ["words", "valid_unseen_voice"]
 
 
@@ -92,6 +94,7 @@ def test_figures_of_other_protocols_are_not_compared(run, calls):
         ("sound --model nexus/sund-tiny", "unknown model 'nexus/sund-tiny'"),
         ("sound --data test", "unknown data 'test'; there are train and valid"),
         ("sound --items 1", "--items"),
+        ("sound --fad vggish", "--fad"),
         ("music --duration 100", "--duration"),
         ("sound -o full", "full is not empty"),
         ("sound -o a.txt", "a.txt: not a folder"),

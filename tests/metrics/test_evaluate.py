@@ -15,7 +15,9 @@ from nexus.media import Audio
 from nexus.metrics import evaluate_music as music
 from nexus.metrics import evaluate_sound as sound
 from nexus.metrics.evaluate_speech import evaluate_speech, recordings
+from nexus.metrics.fad import EMBEDDINGS
 from nexus.metrics.figures import from_json
+from nexus.metrics.judge import MissingJudge
 from nexus.metrics.neighbours import Neighbours
 from nexus.metrics.results import write_results
 from nexus.metrics.si_sdr import si_sdr_judge
@@ -100,8 +102,13 @@ def test_a_speaker(corpus):
     assert told[-1] == (3, 3, "judging the recordings") and found.left_out == ()
 
 
-def test_a_codec_is_given_the_recordings(corpus):
-    found = evaluate_speech(Encodec(), corpus, items=2, judges=[si_sdr_judge])
+def test_a_codec_is_given_the_recordings(corpus, monkeypatch):
+    def missing():
+        raise MissingJudge("Whisper wants its weights")
+
+    monkeypatch.setitem(EMBEDDINGS, "whisper", missing)
+    found = evaluate_speech(Encodec(), corpus, items=2, judges=[si_sdr_judge], fad="whisper")
+    assert found.left_out == ("Whisper wants its weights",)
     assert found.figures[0].name == "SI-SDR" and found.figures[0].value == pytest.approx(100)
     assert found.items[0].made.peak == pytest.approx(0.5 * found.items[0].reference.peak)
 
