@@ -67,6 +67,8 @@ def results(test: Test, raters: Sequence[str], answers: Sequence[Answer]) -> Res
     reasons = {rater: failure(test, own) for rater, own in finished.items()}
     failed = {rater: reason for rater, reason in reasons.items() if reason is not None}
     counted = tuple(rater for rater in finished if rater not in failed)
+    if not raters:
+        raise ValueError("nobody has rated yet")
     if not counted:
         raise ValueError(
             f"no rater can be counted: {len(raters)} began, {len(unfinished)} have not finished, {len(failed)} failed "

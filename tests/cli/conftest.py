@@ -1,5 +1,7 @@
-"""Stub models behind `nexus.load`, so that the commands are tested without weights."""
+"""Stub models behind `nexus.load`, so that the commands are tested without weights; servers of listening tests."""
 
+import itertools
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +9,13 @@ import pytest
 
 import nexus
 from nexus.cli.main import main
+from nexus.cli.rating_server import RatingServer
 from nexus.hub import load as hub
 from nexus.media.audio import Audio
 from nexus.media.video import Video
+from nexus.metrics.rating import Test
+from nexus.metrics.rating_set import read_set
+from nexus.metrics.rating_store import RatingStore
 
 RATE = 8000
 
@@ -109,3 +115,40 @@ def voice(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def rated(tmp_path):
+    """A folder of two short tones by each of three systems."""
+    systems, items = ("first-system", "second-system", "natural"), ("item-one.wav", "item-two.wav")
+    for i, (system, item) in enumerate(itertools.product(systems, items)):
+        place = tmp_path / "set" / system
+        place.mkdir(parents=True, exist_ok=True)
+        tone = 0.2 * np.sin(2 * np.pi * (300 + 40 * i) * np.arange(RATE // 10) / RATE)
+        Audio(tone.astype(np.float32), RATE).save(place / item)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def serve(rated):
+    """Starts a server on a free port; as many as a test wants, one after the other."""
+    started = []
+
+    def start(kind="mos"):
+        media, store = read_set(rated), RatingStore(rated / "ratings.sqlite")
+        reference = "natural" if kind == "mushra" else None
+        test = Test(
+            kind=kind, systems=media.systems, items=media.items, reference=reference, question="How <good>?", seed=0
+        )
+        server = RatingServer(0, test, media, store)
+        store.begin(test, media.digests)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        started.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in started:
+        server.shutdown()
+        thread.join()
+        server.server_close()

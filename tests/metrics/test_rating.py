@@ -162,6 +162,11 @@ def test_mos_results():
     assert found.raters == ("ann", "bob") and not found.failed and not found.unfinished
 
 
+def test_results_of_nobody():
+    with pytest.raises(ValueError, match="nobody has rated yet"):
+        results(make_test(), [], [])
+
+
 def test_a_table_holds_means_and_gaps():
     answers = [
         Answer(rater="r", trial=i, system="a", item=item, role="rated", score=score)
