@@ -10,6 +10,7 @@ from nexus.metrics.rating_store import RatingStore
 CHROMIUM = (
     "--headless",
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
