@@ -45,15 +45,15 @@ def encode_clips(codec, clips: CachedClips, batch_size: int = 8) -> Tensors:
 
 
 @torch.inference_mode()
-def encode_captions(text_encoder, clips: CachedClips, n_captions: int) -> Tensors:
+def encode_captions(text_encoder, clips: CachedClips, n_captions: int, batch_size: int = 16) -> Tensors:
     """States of `n_captions` captions a clip, end to end [sum of S, D] in half precision, and their lengths [N, n]."""
     states, lengths = [], []
-    for i in range(len(clips)):
-        captions = clips[i].facts["captions"]
-        text, mask = text_encoder([captions[j % len(captions)] for j in range(n_captions)])
+    for start in range(0, len(clips), batch_size):
+        texts = [clips[i].facts["captions"] for i in range(start, min(start + batch_size, len(clips)))]
+        text, mask = text_encoder([captions[j % len(captions)] for captions in texts for j in range(n_captions)])
         states.append(text[mask].half())
-        lengths.append(mask.sum(1))
-    return {"text": torch.cat(states), "lengths": torch.stack(lengths)}
+        lengths.append(mask.sum(1).view(-1, n_captions))
+    return {"text": torch.cat(states), "lengths": torch.cat(lengths)}
 
 
 def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Integer[Tensor, " M"]:

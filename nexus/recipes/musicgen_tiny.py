@@ -23,6 +23,7 @@ from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
 from nexus.models.audio.musicgen_decoder import Decoder
 from nexus.nn.checkpoint import save_folder
 from nexus.text.encoders import minilm
+from nexus.training.batches import Mixed
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 WORLDS = {"music": music.cache_clips, "sound": sound.cache_clips}
@@ -60,19 +61,23 @@ class TokenRecipe(Recipe):
     """A transformer over the codes of one world's clips; codes and text states are computed once into `cache`."""
 
     world: Literal["music", "sound"] = "music"
-    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, warmup_steps=30)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05, warmup_steps=100)
     codec: str = "nexus/encodec-tiny"
     codec_hop: int = 512  # samples a frame, at 24 kHz
     cache: str = "runs/cache"
-    n_clips: int = 800
+    n_clips: int = 4000
     n_valid: int = 60
     clip_seconds: float = 12.0
     n_captions: int = 4  # of each clip, one drawn for a crop
     crop_lengths: tuple[int, ...] = (235, 235, 470)  # frames, one drawn for a batch
-    frames_per_batch: int = 1000
-    dim: int = 192
-    n_layers: int = 4
-    n_heads: int = 3
+    n_starts: int = 8000  # more clips, of `start_seconds` only
+    start_seconds: float = 2.1
+    start_frames: int = 94
+    start_share: float = 0.6  # of the batches
+    frames_per_batch: int = 1880
+    dim: int = 256
+    n_layers: int = 6
+    n_heads: int = 4
     with_melody: bool = True
 
     def config(self) -> MusicGenConfig:
@@ -88,6 +93,8 @@ class TokenRecipe(Recipe):
             max_duration=max(self.crop_lengths) * self.codec_hop / 24000,
             condition_dropout=0.1,
             melody_dropout=0.6,
+            guidance_scale=6.0,
+            temperature=0.8,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -111,9 +118,26 @@ class TokenRecipe(Recipe):
         WORLDS[self.world](folder, self.n_clips if split == "train" else self.n_valid, self.clip_seconds, split)
         return CachedClips(folder)
 
+    def starts(self) -> CachedClips:
+        """Other clips than those of `clips`."""
+        folder = Path(self.cache) / self.world / "starts-train"
+        WORLDS[self.world](folder, self.n_starts, self.start_seconds, "train", seed=1)
+        return CachedClips(folder)
+
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        clips, config = self.clips(split), self.config()
-        folder = Path(self.cache) / "tokens" / f"{self.world}-{split}"
+        """Crops; in training mixed with beginnings of many more clips.
+
+        Within a clip, what was heard so far says more about the tempo and the key than the caption does. Only in the
+        first seconds are they to be had from the caption alone.
+        """
+        clips = self.batches(self.clips(split), f"{self.world}-{split}", self.crop_lengths)
+        if split == "valid" or not self.n_starts:
+            return clips
+        starts = self.batches(self.starts(), f"{self.world}-starts-train", (self.start_frames,))
+        return Mixed(starts, clips, self.start_share, self.loop.seed)
+
+    def batches(self, clips: CachedClips, name: str, crop_lengths: tuple[int, ...]) -> TokenBatches:
+        folder, config = Path(self.cache) / "tokens" / name, self.config()
         text = kept(
             folder / f"text-{self.n_captions}.safetensors", lambda: encode_captions(minilm(), clips, self.n_captions)
         )
@@ -132,7 +156,7 @@ class TokenRecipe(Recipe):
             lengths=text["lengths"],
             melodies=melodies,
             frames_per_chroma=frames_per_chroma,
-            crop_lengths=self.crop_lengths,
+            crop_lengths=crop_lengths,
             frames_per_batch=self.frames_per_batch,
             seed=self.loop.seed,
         )
@@ -156,5 +180,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=650, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
+    loop=LoopConfig(steps=4750, precision="bf16", ema_decay=0.998, save_every=250, sample_every=0, validate_every=250),
 )

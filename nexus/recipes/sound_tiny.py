@@ -6,13 +6,13 @@ from nexus.training.recipe import LoopConfig
 recipe = TokenRecipe(
     name="sound-tiny",
     world="sound",
-    loop=LoopConfig(steps=450, precision="fp32", ema_decay=0.98, save_every=100, sample_every=0, validate_every=100),
-    n_clips=1500,
+    loop=LoopConfig(steps=1200, precision="bf16", ema_decay=0.995, save_every=200, sample_every=0, validate_every=200),
+    n_clips=4000,
     n_valid=120,
     clip_seconds=4.0,
     n_captions=3,
     crop_lengths=(188,),
-    frames_per_batch=940,
-    n_layers=4,
+    n_starts=0,
+    frames_per_batch=1880,
     with_melody=False,
 )

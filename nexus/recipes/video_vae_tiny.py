@@ -34,20 +34,26 @@ NOUNS = (
 class VideoVAETiny(Recipe):
     name: str = "video-vae-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=1500, ema_decay=0.995, log_every=20, save_every=50, sample_every=250, validate_every=100
+        steps=2200,
+        precision="bf16",
+        ema_decay=0.995,
+        log_every=20,
+        save_every=100,
+        sample_every=500,
+        validate_every=250,
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, warmup_steps=50, weight_decay=0.0)
     cache: str = "runs/cache/cogvideox"  # clips are rendered once into this folder
     nouns: tuple[str, ...] = NOUNS
-    clips: int = 2000
-    fitted_clips: int = 64  # the encoder's components are theirs
-    batch_size: int = 2
+    clips: int = 8000
+    fitted_clips: int = 96  # the encoder's components are theirs
+    batch_size: int = 4
     frames: int = 9
     edge_weight: float = 1.0
 
     def networks(self) -> dict[str, nn.Module]:
         config = CogVideoXVAEConfig(
-            block_out_channels=(8, 24, 48, 64),
+            block_out_channels=(16, 32, 64),
             layers_per_block=1,
             latent_channels=16,
             norm_num_groups=4,

@@ -1,15 +1,31 @@
-"""Batches by index, read ahead of the training step."""
+"""Batches by index: mixed of two streams, read ahead of the training step."""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from nexus.training.recipe import Batch, BatchStream
 
 AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Batches of two streams: index by index, that of the first with probability `share`."""
+
+    first: BatchStream
+    second: BatchStream
+    share: float
+    seed: int
+
+    def __getitem__(self, index: int) -> Batch:
+        drawn = np.random.default_rng((self.seed, index, 1)).random() < self.share
+        return (self.first if drawn else self.second)[index]
 
 
 def read_ahead(stream: BatchStream, indices: range, workers: int) -> Iterator[Batch]:

@@ -19,6 +19,9 @@ FRAMES = EncodecConfig(
     sample_rate=8000,
     quantizer=QUANTIZER,
     frames=FrameCoderConfig(
+        n_tones=24,
+        tone_window=64,
+        tone_dim=4,
         dim=12,
         hidden_dim=16,
         n_layers=2,
@@ -48,8 +51,8 @@ def codec(name: str) -> Encodec:
     model = Encodec(CONFIGS[name]).eval()
     with torch.no_grad():
         if name == "frames":
-            mel = model.encoder.layers[0](sound(1, 4000))
-            fit(model.encoder.layers, model.decoder.layers, model.quantizer, mel, torch.Generator().manual_seed(0))
+            parts = model.encoder.layers[0](sound(1, 4000))
+            fit(model.encoder.layers, model.decoder.layers, model.quantizer, parts, torch.Generator().manual_seed(0))
             torch.nn.init.normal_(model.decoder.layers[1].out.weight, std=0.3)
             return model
         latent = model.encoder(sound(1, 999))
@@ -149,14 +152,21 @@ def test_fitted_axes_give_the_frames_back():
     """With as many axes as numbers in a frame nothing is lost; with fewer, what is lost grows."""
     torch.manual_seed(0)
     errors = []
-    for dim in (16, 8, 2):
+    for dim in (20, 12, 6):  # four of them tones
         model = Encodec(dataclasses.replace(FRAMES, quantizer=dataclasses.replace(QUANTIZER, dim=dim)))
-        mel = torch.randn(1, 8, 400).cumsum(1) + 3
-        fit(model.encoder.layers, model.decoder.layers, model.quantizer, mel, torch.Generator().manual_seed(0))
+        parts = torch.cat([torch.randn(1, 4, 400).repeat(1, 6, 1), torch.randn(1, 16, 400).cumsum(1)], dim=1) + 3
+        fit(model.encoder.layers, model.decoder.layers, model.quantizer, parts, torch.Generator().manual_seed(0))
         with torch.no_grad():
-            errors.append((model.decoder.layers[0](model.encoder.layers[1](mel)) - mel).square().mean().item())
+            errors.append((model.decoder.layers[0](model.encoder.layers[1](parts)) - parts).square().mean().item())
     assert errors[0] < 1e-3
     assert errors[0] < errors[1] < errors[2] < 8
+
+
+def test_the_first_codebook_hears_only_tones():
+    model = codec("frames")
+    first = model.quantizer.codebooks[0].vectors
+    assert first[:, :4].std() > 0
+    assert torch.equal(first[:, 4:], torch.zeros_like(first[:, 4:]))
 
 
 def test_learns_one_batch():

@@ -54,12 +54,14 @@ def test_vocos(cache):
     model = nexus.load(cache / "run" / "weights")
     assert isinstance(model, Vocos)
     assert model.decode(torch.randn(1, 100, 5)).shape == (1, 1, 4 * 256)
+    again = dataclasses.replace(recipe, start=str(cache / "run" / "weights")).networks()["model"]
+    torch.testing.assert_close(again.state_dict(), model.state_dict())
 
 
 def test_encodec(cache):
     Vocos(VOCOS).save(cache / "vocoder")
     frames = FrameCoderConfig(dim=8, hidden_dim=8, n_layers=1, vocos=dataclasses.replace(VOCOS, padding="same"))
-    quantizer = QuantizerConfig(n_codebooks=2, codebook_size=8, dim=16, k_means_steps=2)
+    quantizer = QuantizerConfig(n_codebooks=2, codebook_size=8, dim=48, k_means_steps=2)
     recipe = dataclasses.replace(
         encodec_tiny.recipe,
         loop=LOOP,
@@ -74,7 +76,7 @@ def test_encodec(cache):
     first, second = figures_of(recipe, cache / "run")
     assert first["discriminators/loss"] == 0
     assert second["discriminators/loss"] > 0
-    assert second["model/frames"] > 0
+    assert second["model/tones"] > 0
     codec = nexus.load(cache / "run" / "weights")
     assert isinstance(codec, Encodec)
     waveform = torch.from_numpy(np.load(cache / "speech-train-24000.npy")[:20000] / 32767).float()[None, None]

@@ -26,7 +26,7 @@ class Tones:
 def tiny(recipe, tmp_path, monkeypatch):
     """The recipe at toy size over tones, with random codes in place of a codec."""
 
-    def tones(folder, n, seconds, split):
+    def tones(folder, n, seconds, split, seed=0):
         cache(Tones(), folder, n)
 
     monkeypatch.setitem(musicgen_tiny.WORLDS, recipe.world, tones)
@@ -44,6 +44,7 @@ def tiny(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(musicgen_tiny, "encode_clips", random_codes)
     monkeypatch.setattr(musicgen_tiny, "minilm", lambda: states)
     sizes = {"dim": 32, "n_layers": 1, "n_heads": 2, "n_clips": 6, "n_valid": 3, "crop_lengths": (40,)}
+    sizes |= {"n_starts": min(recipe.n_starts, 4), "start_frames": 20}
     return replace(recipe, cache=str(tmp_path), frames_per_batch=80, loop=LoopConfig(steps=2), **sizes)
 
 
@@ -51,7 +52,9 @@ def check(recipe, tmp_path):
     torch.manual_seed(0)
     model = recipe.networks()["model"]
     batches = recipe.dataset("train")
-    batch = batches[0]
+    shapes = {batches[i]["codes"].shape[::2] for i in range(12)}
+    assert shapes == ({(2, 40), (4, 20)} if recipe.n_starts else {(2, 40)})
+    batch = next(batches[i] for i in range(12) if len(batches[i]["codes"]) == 2)
     assert batch["codes"].shape == (2, 4, 40) and ("chroma" in batch) == recipe.with_melody
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     (objective,) = recipe.objectives({"model": model})

@@ -45,9 +45,10 @@ def recipe(vae_recipe, vae_folder):
     return CogVideoXTiny(
         cache=vae_recipe.cache,
         vae=str(vae_folder),
-        learned=vae_recipe.nouns,
+        nouns=vae_recipe.nouns,
         clips=5,
         still_steps=1,
+        still_share=0.0,
         stills_per_batch=6,
         clips_per_batch=3,
         drop_text=0.5,
@@ -58,7 +59,7 @@ def recipe(vae_recipe, vae_folder):
 
 def test_stills_come_before_clips_and_batches_repeat(recipe):
     stills, clips = (recipe.dataset("train")[i] for i in (0, 1))
-    assert stills["latents"].shape == (6, 16, 1, 8, 8) and clips["latents"].shape == (3, 16, 5, 8, 8)
+    assert stills["latents"].shape == (6, 16, 1, 16, 16) and clips["latents"].shape == (3, 16, 5, 16, 16)
     assert clips["text"].shape[:2] == clips["text_mask"].shape and clips["text"].shape[2] == 384
     again = recipe.dataset("train")[1]
     assert all(torch.equal(clips[key], again[key]) for key in clips)

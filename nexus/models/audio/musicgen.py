@@ -116,8 +116,8 @@ class MusicGen(nn.Module):
         duration: Number | None = None,
         melody: Audio | None = None,
         continue_from: Audio | None = None,
-        guidance_scale: Number = 3.0,
-        temperature: Number = 1.0,
+        guidance_scale: Number | None = None,
+        temperature: Number | None = None,
         top_k: int = 250,
         top_p: Number = 0.0,
         seed: int | None = None,
@@ -131,8 +131,8 @@ class MusicGen(nn.Module):
                 is longer than that is made window by window, each beginning with the later half of the one before.
             melody: its pitches are followed, again from the start where it ends early; for melody models only.
             continue_from: sound to begin with; it is part of the result as the codec hears it.
-            guidance_scale: 1 is none; other values cost twice as much.
-            temperature: 0 always takes the likeliest code.
+            guidance_scale: 1 is none; other values cost twice as much. By default the config's.
+            temperature: 0 always takes the likeliest code. By default the config's.
             seed: item i of a list draws from `seed + i`.
             progress: called with (frames done, frames in all).
 
@@ -141,6 +141,8 @@ class MusicGen(nn.Module):
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         duration = min(10.0, self.config.max_duration) if duration is None else duration
+        guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        temperature = self.config.temperature if temperature is None else temperature
         self._check(prompts, duration, guidance_scale, chunk)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         length = max(1, round(duration * self.codec.sample_rate))

@@ -45,6 +45,8 @@ class MusicGenConfig:
     max_duration: float = 30.0  # seconds, as trained
     condition_dropout: float = 0.2  # of text and melody together, for guidance
     melody_dropout: float = 0.5  # of the melody alone, so that text suffices
+    guidance_scale: float = 3.0  # this and the temperature are `generate`'s where it is given none
+    temperature: float = 1.0
 
     def __post_init__(self):
         if self.dim % (2 * self.n_heads):
