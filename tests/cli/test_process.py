@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 TOY = Path(__file__).parent.parent / "training" / "toy.py"
+HEARS_CTRL_C = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background job does not
 HEAVY = {"torch", "numpy", "transformers", "av", "accelerate", "huggingface_hub"}
 
 
@@ -70,7 +71,11 @@ def test_exit_code_and_sentence(tmp_path):
 def test_interrupted_training_ends_with_130(tmp_path):
     command = ["train", str(TOY), "loop.steps=100000", "loop.save_every=100000", "-o", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "nexus", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "nexus", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **HEARS_CTRL_C,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("step 10/")
@@ -96,6 +101,7 @@ def test_ctrl_c_stops_and_leaves_nothing(tmp_path):
         [sys.executable, "-c", STUB, "say", "hi", "--stream", "-o", str(tmp_path / "a.wav")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        **HEARS_CTRL_C,
     )
     assert process.stdout is not None and process.stdout.read(44)[:4] == b"RIFF"  # it is speaking now
     process.send_signal(signal.SIGINT)

@@ -193,7 +193,8 @@ def test_wrong_use_is_refused_before_serving(rated, run, serve):
 
 def test_ctrl_c_ends_it_in_peace(rated):
     command = [sys.executable, "-m", "nexus", "eval", "rate", str(rated), "--port", "0", "--seed", "3"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background job does not
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hears) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "mos: 3 systems, 2 items\n"
         line = process.stdout.readline()
