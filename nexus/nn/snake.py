@@ -1,0 +1,30 @@
+"""Snake activations (arXiv:2006.08195), x + sin²(αx) / α, with one α a channel: periodic, yet never falling."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+EPSILON = 1e-9
+
+
+class Snake(nn.Module):
+    """As in DAC (arXiv:2306.06546, section 3.1): α is the parameter."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, dim, 1))
+
+    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        return x + (self.alpha + EPSILON).reciprocal() * (self.alpha * x).sin().square()
+
+
+class SnakeBeta(nn.Module):
+    """As in BigVGAN (arXiv:2206.04658, section 3.2): frequency α and size 1 / β apart; parameters are their logs."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.alpha, self.beta = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
+        return x + (beta + EPSILON).reciprocal() * (alpha * x).sin().square()

@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from nexus.nn.snake import Snake, SnakeBeta
+
+
+@pytest.mark.parametrize("activation", [Snake(3), SnakeBeta(3)])
+def test_one_period_is_pi_over_alpha_and_it_never_falls(activation):
+    x = torch.linspace(-6, 6, 4001).expand(2, 3, -1)
+    y = activation(x)
+    assert torch.allclose(activation(x + torch.pi) - y, torch.tensor(torch.pi), atol=1e-5)
+    assert (y.diff() >= -1e-6).all()
+    assert (y - x).amax() == pytest.approx(1, abs=1e-4)
+
+
+def test_alpha_sets_the_frequency_and_the_size_in_snake_and_beta_the_size_in_snake_beta():
+    x = torch.full((1, 1, 1), 0.3)
+    snake, beta = Snake(1), SnakeBeta(1)
+    with torch.no_grad():
+        snake.alpha.fill_(2.0)
+        beta.alpha.fill_(torch.log(torch.tensor(2.0)).item())
+        beta.beta.fill_(torch.log(torch.tensor(4.0)).item())
+    sine = torch.sin(torch.tensor(0.6)) ** 2
+    assert torch.allclose(snake(x), x + sine / 2)
+    assert torch.allclose(beta(x), x + sine / 4)
