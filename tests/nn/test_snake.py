@@ -10,7 +10,7 @@ def test_one_period_is_pi_over_alpha_and_it_never_falls(activation):
     y = activation(x)
     assert torch.allclose(activation(x + torch.pi) - y, torch.tensor(torch.pi), atol=1e-5)
     assert (y.diff() >= -1e-6).all()
-    assert (y - x).amax() == pytest.approx(1, abs=1e-4)
+    assert (y - x).amax().item() == pytest.approx(1, abs=1e-4)
 
 
 def test_alpha_sets_the_frequency_and_the_size_in_snake_and_beta_the_size_in_snake_beta():
