@@ -16,38 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from nexus.codecs import frames
+from nexus.codecs import frames, seanet
 from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.seanet import Coder, SEANetConfig, keep_variance, stream
 from nexus.nn.checkpoint import save_folder
-from nexus.nn.conv import LSTM, Conv1d, ConvTranspose1d, PadMode
+from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
 from nexus.process.spectral import mel_distance
-
-
-@dataclass(frozen=True, kw_only=True)
-class SEANetConfig:
-    """The autoencoder; widths double from `n_filters` at each stage towards the latent."""
-
-    n_filters: int = 32
-    ratios: tuple[int, ...] = (8, 5, 4, 2)  # strides of the decoder; the encoder has them reversed
-    n_residual_layers: int = 1
-    kernel_size: int = 7
-    last_kernel_size: int = 7
-    residual_kernel_size: int = 3
-    dilation_base: int = 2
-    compress: int = 2  # residual branches are this much narrower
-    conv_shortcut: bool = True
-    n_lstm_layers: int = 2
-    causal: bool = True
-    pad_mode: PadMode = "reflect"
-    trim_right_ratio: float = 1.0
-    weight_norm: bool = True
-
-    def __post_init__(self):
-        if self.pad_mode not in ("reflect", "constant"):
-            raise ValueError(f"pad_mode must be 'reflect' or 'constant', got {self.pad_mode!r}")
-        if self.trim_right_ratio != 1 and not self.causal:
-            raise ValueError("trim_right_ratio other than 1 is for causal codecs only")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,117 +55,7 @@ class EncodecConfig:
 
     @property
     def hop_length(self) -> int:
-        return self.frames.hop_length if self.frames else math.prod(self.seanet.ratios)
-
-
-class ResidualBlock(nn.Module):
-    """A narrower convolution and one back, beside a shortcut."""
-
-    def __init__(self, config: SEANetConfig, dim: int, dilation: int):
-        super().__init__()
-        hidden = dim // config.compress
-        self.block = nn.ModuleList(
-            [
-                nn.ELU(),
-                _conv(config, dim, hidden, config.residual_kernel_size, dilation=dilation),
-                nn.ELU(),
-                _conv(config, hidden, dim, 1),
-            ]
-        )
-        self.shortcut = _conv(config, dim, dim, 1) if config.conv_shortcut else nn.Identity()
-
-    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
-        return self.shortcut(x) + run(self.block, x)
-
-    def stream(self, x: Float[Tensor, "B D T"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
-        waiting, inner = (x, None) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
-        y, inner = stream(self.block, x, inner, last)
-        n = y.shape[-1]
-        return self.shortcut(waiting[..., :n]) + y, (waiting[..., n:], inner)
-
-
-def _conv(config: SEANetConfig, c_in: int, c_out: int, kernel_size: int, **options: int) -> Conv1d:
-    return Conv1d(
-        c_in,
-        c_out,
-        kernel_size,
-        causal=config.causal,
-        pad_mode=config.pad_mode,
-        weight_norm=config.weight_norm,
-        **options,  # type: ignore[arg-type]
-    )
-
-
-def run(layers: nn.ModuleList, x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def stream(layers: nn.ModuleList, x: Tensor, states: list[Any] | None, last: bool) -> tuple[Tensor, list[Any]]:
-    """`run` on a chunk: layers without memory are called, the others take and give their states."""
-    states = list(states or [None] * len(layers))
-    for i, layer in enumerate(layers):
-        if isinstance(layer, nn.ELU):
-            x = layer(x)
-        else:
-            x, states[i] = layer.stream(x, states[i], last)  # type: ignore[operator]
-    return x, states
-
-
-def encoder_layers(config: EncodecConfig) -> nn.ModuleList:
-    """Waveform [B, C, L] to latent [B, D, T]."""
-    seanet, dim = config.seanet, config.seanet.n_filters
-    layers: list[nn.Module] = [_conv(seanet, config.channels, dim, seanet.kernel_size)]
-    for ratio in reversed(seanet.ratios):
-        layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
-        layers += [nn.ELU(), _conv(seanet, dim, 2 * dim, 2 * ratio, stride=ratio)]
-        dim *= 2
-    layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
-    layers += [nn.ELU(), _conv(seanet, dim, config.quantizer.dim, seanet.last_kernel_size)]
-    return nn.ModuleList(layers)
-
-
-def decoder_layers(config: EncodecConfig) -> nn.ModuleList:
-    """Latent [B, D, T] to waveform [B, C, L]."""
-    seanet = config.seanet
-    dim = seanet.n_filters * 2 ** len(seanet.ratios)
-    layers: list[nn.Module] = [_conv(seanet, config.quantizer.dim, dim, seanet.kernel_size)]
-    layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
-    for ratio in seanet.ratios:
-        options = {"trim_right_ratio": seanet.trim_right_ratio, "weight_norm": seanet.weight_norm}
-        up = ConvTranspose1d(dim, dim // 2, 2 * ratio, stride=ratio, causal=seanet.causal, **options)  # type: ignore[arg-type]
-        dim //= 2
-        layers += [nn.ELU(), up]
-        layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
-    layers += [nn.ELU(), _conv(seanet, dim, config.channels, seanet.last_kernel_size)]
-    return nn.ModuleList(layers)
-
-
-@torch.no_grad()
-def keep_variance(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
-    """Normal weights that pass unit variance on; PyTorch's own would fade to nothing over the whole depth."""
-    c_out, c_in, kernel_size = conv.weight.shape
-    if isinstance(conv, nn.ConvTranspose1d):
-        c_in, kernel_size = c_out, kernel_size // conv.stride[0]
-    weight = torch.randn_like(conv.weight) * (c_in * kernel_size) ** -0.5
-    if parametrize.is_parametrized(conv):
-        conv.weight = weight  # type: ignore[assignment]  # split into size and direction
-    else:
-        conv.weight.copy_(weight)
-    assert conv.bias is not None
-    conv.bias.zero_()
-
-
-class Coder(nn.Module):
-    """Encoder or decoder: its layers in turn."""
-
-    def __init__(self, layers: nn.ModuleList):
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
-        return run(self.layers, x)
+        return self.frames.hop_length if self.frames else self.seanet.hop_length
 
 
 @dataclass(frozen=True)
@@ -213,7 +78,8 @@ class Encodec(nn.Module):
             self.encoder = Coder(frames.encoder_layers(config.frames, latent_dim))
             self.decoder = Coder(frames.decoder_layers(config.frames, latent_dim))
             return
-        self.encoder, self.decoder = Coder(encoder_layers(config)), Coder(decoder_layers(config))
+        self.encoder = Coder(seanet.encoder_layers(config.seanet, config.channels, latent_dim))
+        self.decoder = Coder(seanet.decoder_layers(config.seanet, config.channels, latent_dim))
         for module in self.modules():
             if isinstance(module, Conv1d | ConvTranspose1d):
                 keep_variance(module.conv)  # type: ignore[arg-type]

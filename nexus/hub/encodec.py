@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from nexus.codecs.encodec import Encodec, EncodecConfig, SEANetConfig
+from nexus.codecs.encodec import Encodec, EncodecConfig
+from nexus.codecs.seanet import SEANetConfig
 from nexus.hub.source import Source
 from nexus.hub.tensors import State, load_strict, read_tensors, rename
 from nexus.nn.quantize import QuantizerConfig

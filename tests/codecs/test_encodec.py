@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from nexus.codecs.encodec import Encodec, EncodecConfig, SEANetConfig
+from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.frames import FrameCoderConfig, fit
+from nexus.codecs.seanet import SEANetConfig
 from nexus.codecs.vocos import VocosConfig
 from nexus.hub import native
 from nexus.hub.source import Source

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nexus.codecs.encodec import Encodec, EncodecConfig, SEANetConfig
+from nexus.codecs.encodec import Encodec, EncodecConfig
+from nexus.codecs.seanet import SEANetConfig
 from nexus.media.audio import Audio
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
 from nexus.nn.quantize import QuantizerConfig
