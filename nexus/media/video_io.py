@@ -19,7 +19,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from nexus.media.audio import Audio
-from nexus.media.audio_io import CutShort, decode_stream, frame_of, supported_rate
+from nexus.media.audio_blocks import CutShort
+from nexus.media.audio_io import decode_stream, frame_of, supported_rate
 from nexus.media.clock import sample_at
 from nexus.media.io import PathLike, atomic, check_suffix, recognise
 
