@@ -1,6 +1,8 @@
 """Tests run on one thread each (many small tensors), and never touch the network."""
 
 import socket
+import sys
+import types
 
 import pytest
 import torch
@@ -27,3 +29,18 @@ def no_network(monkeypatch):
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def bigvgan(monkeypatch) -> types.SimpleNamespace:
+    """The reference package's modules; matplotlib, which its training plots with, is stubbed."""
+    pytest.importorskip("librosa")
+    for name in ("matplotlib", "matplotlib.pylab"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["matplotlib"].use = lambda backend: None
+    sys.modules["matplotlib"].pylab = sys.modules["matplotlib.pylab"]
+    pytest.importorskip("bigvgan", exc_type=ImportError)
+    from bigvgan import activations, bigvgan, env, meldataset
+    from bigvgan.alias_free_activation.torch import act
+
+    return types.SimpleNamespace(activations=activations, act=act, env=env, mel=meldataset, model=bigvgan)

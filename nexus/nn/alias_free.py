@@ -1,0 +1,71 @@
+"""Alias-free activations (BigVGAN, arXiv:2206.04658, section 3.3; StyleGAN 3, arXiv:2106.12423).
+
+A pointwise activation makes harmonics above half the sample rate, which fold back as noise. At twice the rate they
+have room, and the low-pass filter on the way back removes them. Both filters run as matrix products: a block of BLOCK
+samples is a row, the filter a banded matrix.
+
+Axes: B batch, D channels, T samples, U samples out of a stream's step, K filter taps.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+N_TAPS = 12
+HALF_WIDTH = 0.3  # of the transition band, in sample rates (of the doubled one)
+# Kaiser's formula for the stop band in dB, taken as BigVGAN does for half the taps.
+ATTENUATION = 2.285 * (N_TAPS // 2 - 1) * math.pi * 4 * HALF_WIDTH + 7.95
+BETA = 0.1102 * (ATTENUATION - 8.7)
+REACH = 5  # input samples on either side that an output depends on
+BLOCK = 16
+
+
+def half_band() -> Float[Tensor, " K"]:
+    """Low-pass filter at half of Nyquist, a sinc under a Kaiser window, of unit sum; float64."""
+    time = torch.arange(N_TAPS, dtype=torch.float64) - (N_TAPS - 1) / 2
+    taps = torch.kaiser_window(N_TAPS, periodic=False, beta=BETA, dtype=torch.float64) * torch.sinc(time / 2)
+    return taps / taps.sum()
+
+
+def _band(tap: Int[Tensor, "I O"]) -> Float[Tensor, "I O"]:
+    """The filter's taps of these numbers, zero where there is no such tap."""
+    taps = F.pad(half_band(), (1, 1))
+    return taps[(tap + 1).clamp(0, N_TAPS + 1)].float()
+
+
+class AliasFree(nn.Module):
+    """`activation`, pointwise on [B, D, T], at twice the rate; beyond its ends a signal stays at its last value."""
+
+    up: Tensor
+    down: Tensor
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        self.activation = activation
+        i, o = torch.arange(BLOCK + 6)[:, None], torch.arange(2 * BLOCK)
+        self.register_buffer("up", 2 * _band(o - 2 * i + N_TAPS - 1), persistent=False)
+        i, o = torch.arange(2 * BLOCK + 10)[:, None], torch.arange(BLOCK)
+        self.register_buffer("down", _band(i - 2 * o), persistent=False)
+
+    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        length = x.shape[-1]
+        if length == 0:
+            return x
+        rest = -length % BLOCK
+        blocks = F.pad(x, (3, 3 + rest), mode="replicate").unfold(-1, BLOCK + 6, BLOCK)
+        x = self.activation((blocks @ self.up).flatten(2)[..., : 2 * length])
+        blocks = F.pad(x, (5, 5 + 2 * rest), mode="replicate").unfold(-1, 2 * BLOCK + 10, 2 * BLOCK)
+        return (blocks @ self.down).flatten(2)[..., :length]
+
+    def stream(
+        self, x: Float[Tensor, "B D T"], state: tuple[Tensor, int] | None, last: bool = False
+    ) -> tuple[Float[Tensor, "B D U"], tuple[Tensor, int]]:
+        """`forward` of the samples whose surroundings are complete; `last` gives the rest. No state: the start."""
+        buffer, done = (x, 0) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
+        stop = buffer.shape[-1] if last else max(buffer.shape[-1] - REACH, done)
+        y = self(buffer)[..., done:stop] if stop > done else x[..., :0]
+        start = max(stop - REACH, 0)
+        return y, (buffer[..., start:], stop - start)
