@@ -121,6 +121,38 @@ def sound(
     Run(model=model, against=against, output=output, device=device, kinds=("MusicGen",), as_json=as_json)(measure)
 
 
+@app.command()
+def video(
+    model: Model = "nexus/cogvideox-tiny",
+    items: Items = 40,
+    seed: Seed = 0,
+    output: Output = Path("evaluation"),
+    against: Against = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Guidance scale; by default the model's own.", show_default=False)
+    ] = None,
+    fid: Annotated[bool, typer.Option("--fid", help="Also the Fréchet distance of frames; 168 items or more.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether a video shows what its prompt names, where, when and going which way; of an autoencoder, what it keeps.
+
+    Prompts are captions of the storybook world's held-out clips.
+
+    nexus eval video --model nexus/cogvideox-tiny --items 40 -o DIR
+    """
+
+    def measure(loaded: Any, progress: Watch) -> "Evaluation":
+        from nexus.metrics.evaluate_video import evaluate_video
+
+        return evaluate_video(
+            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, progress=progress.during
+        )
+
+    kinds = ("CogVideoX", "CogVideoXVAE")
+    Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
+
+
 def of_splits(data: str) -> Any:
     """Raises ValueError for a split that the worlds have not."""
     if data not in ("train", "valid"):

@@ -43,6 +43,12 @@ def _under(sample: Sample, other: Sample) -> Sample:
 def _averaged(judge: Judge) -> Judge:
     def values(sample: Exchanged) -> Verdict:
         given = [judge.values(other).values for other in sample.others]
-        return Verdict(values={m.name: float(np.mean([values[m.name] for values in given])) for m in judge.measures})
+        return Verdict(values={m.name: _mean([values[m.name] for values in given]) for m in judge.measures})
 
     return replace(judge, values=values)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that could be judged; NaN where none could."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

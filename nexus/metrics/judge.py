@@ -22,11 +22,11 @@ class MissingJudge(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A sound that was made, and what it was made from."""
+    """A sound or a film that was made, and what it was made from."""
 
     prompt: str
-    made: Audio
-    reference: Audio | None = None  # what it should equal, or be near to
+    made: Any  # Audio or Video
+    reference: Any = None  # what it should equal, or be near to; of the same kind
     voice: Audio | None = None  # whom it should sound like
 
 
