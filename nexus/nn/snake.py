@@ -1,6 +1,7 @@
 """Snake activations (arXiv:2006.08195), x + sin²(αx) / α, with one α a channel: periodic, yet never falling."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,3 +29,15 @@ class SnakeBeta(nn.Module):
     def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
         return x + (beta + EPSILON).reciprocal() * (alpha * x).sin().square()
+
+
+class HalfSnake(nn.Module):
+    """Snake on the first half of the channels, a leaky ReLU on the others: NeMo's (arXiv:2406.05298)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.snake = Snake(dim // 2)
+
+    def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        n = self.snake.alpha.shape[1]
+        return torch.cat([self.snake(x[:, :n]), F.leaky_relu(x[:, n:])], dim=1)

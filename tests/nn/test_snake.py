@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nexus.nn.snake import Snake, SnakeBeta
+from nexus.nn.snake import HalfSnake, Snake, SnakeBeta
 
 
 @pytest.mark.parametrize("activation", [Snake(3), SnakeBeta(3)])
@@ -23,3 +23,12 @@ def test_alpha_sets_the_frequency_and_the_size_in_snake_and_beta_the_size_in_sna
     sine = torch.sin(torch.tensor(0.6)) ** 2
     assert torch.allclose(snake(x), x + sine / 2)
     assert torch.allclose(beta(x), x + sine / 4)
+
+
+def test_half_snake_bends_the_first_half_of_the_channels():
+    activation, x = HalfSnake(5), torch.randn(2, 5, 7)
+    with torch.no_grad():
+        activation.snake.alpha.copy_(torch.tensor([0.5, 3.0])[None, :, None])
+    y = activation(x)
+    assert torch.equal(y[:, :2], activation.snake(x[:, :2]))
+    assert torch.equal(y[:, 2:], torch.where(x[:, 2:] > 0, x[:, 2:], 0.01 * x[:, 2:]))
