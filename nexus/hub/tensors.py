@@ -23,6 +23,7 @@ _FOLDER_FILES = (
     "diffusion_pytorch_model.bin",
 )
 _WRAPPERS = ("state_dict", "best_state", "ema_model_state_dict", "model_state_dict", "model", "module", "generator")
+_NORMED = ".parametrizations.weight.original"
 # What numpy's random state, which training runs save along, is pickled as: arrays of integers, no code of anyone's.
 _reconstruct = np.empty(0).__reduce__()[0]
 _RANDOM_STATES = [
@@ -62,9 +63,18 @@ def _read_file(path: Path) -> State:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    return unwrap(read_pickle(path), path)
+
+
+def read_pickle(path: Path) -> object:
+    """What a torch file holds: tensors, and plain values beside them; nothing else is read.
+
+    Raises:
+        ValueError: a damaged file, or a pickle that holds more (it is never executed).
+    """
     try:
         with torch.serialization.safe_globals(_RANDOM_STATES):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused, the pickle holds more than tensors and could execute code "
@@ -72,10 +82,10 @@ def _read_file(path: Path) -> State:
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path}: damaged or not a torch file ({str(error).splitlines()[0]})") from None
-    return _unwrap(content, path)
 
 
-def _unwrap(content: object, path: Path) -> State:
+def unwrap(content: object, path: Path) -> State:
+    """The tensors among what `read_pickle` gave, out of the dictionaries that training frameworks wrap them in."""
     while isinstance(content, Mapping):
         inner = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
@@ -105,6 +115,19 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
 def drop(state: Mapping[str, Tensor], *patterns: str) -> State:
     """Without the tensors whose names match one of the regular expressions (each a known leftover of training)."""
     return {name: tensor for name, tensor in state.items() if not any(re.search(p, name) for p in patterns)}
+
+
+def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
+    """Plain weights in the place of sizes and directions (w = g v / |v|, arXiv:1602.07868), in either of torch's
+    spellings: `weight_g` and `weight_v`, or `parametrizations.weight.original0` and `original1`."""
+    folded = dict(state)
+    for size, direction in ((".weight_g", ".weight_v"), (f"{_NORMED}0", f"{_NORMED}1")):
+        for name in [name for name in state if name.endswith(size)]:
+            stem = name.removesuffix(size)
+            if stem + direction in state:
+                g, v = folded.pop(name), folded.pop(stem + direction)
+                folded[f"{stem}.weight"] = v * (g / v.flatten(1).norm(dim=1).view_as(g))
+    return folded
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

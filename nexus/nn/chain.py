@@ -21,9 +21,7 @@ class Chain(nn.Module):
             x = layer(x)
         return x
 
-    def stream(
-        self, x: Float[Tensor, "B C L"], state: Any, last: bool = False
-    ) -> tuple[Float[Tensor, "B D U"], list[Any]]:
+    def stream(self, x: Float[Tensor, "B C L"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
         """What no later input changes; `last` gives the rest. No state: the start."""
         states = list(state or [None] * len(self.layers))
         for i, layer in enumerate(self.layers):
@@ -40,9 +38,7 @@ class Residual(Chain):
     def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         return x + super().forward(x)
 
-    def stream(
-        self, x: Float[Tensor, "B D T"], state: Any, last: bool = False
-    ) -> tuple[Float[Tensor, "B D U"], tuple[Tensor, list[Any]]]:
+    def stream(self, x: Float[Tensor, "B D T"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
         waiting, inner = (x, None) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
         y, inner = super().stream(x, inner, last)
         n = y.shape[-1]

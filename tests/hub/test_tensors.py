@@ -5,9 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from nexus.hub.source import Source
-from nexus.hub.tensors import drop, load_strict, read_tensors, rename
+from nexus.hub.tensors import drop, fold_weight_norm, load_strict, read_tensors, rename
 
 
 def test_reads_shards_and_names_a_missing_one(tmp_path):
@@ -72,3 +73,23 @@ def test_load_strict_names_what_does_not_fit():
         load_strict(module, {"weight": good["weight"], "extra": torch.ones(1)}, "here")
     with pytest.raises(ValueError, match=r"weight is \[2, 2\], expected \[3, 2\]"):
         load_strict(module, {**good, "weight": torch.ones(2, 2)}, "here")
+
+
+@pytest.mark.parametrize("spelling", ["old", "new"])
+def test_weight_norm_folds_in_both_spellings(spelling):
+    layer = weight_norm(nn.ConvTranspose1d(3, 2, 5))
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.add_(0.5)
+    state = {f"up.{name}": tensor for name, tensor in layer.state_dict().items()}
+    if spelling == "old":
+        state = {
+            name.replace("parametrizations.weight.original0", "weight_g").replace(
+                "parametrizations.weight.original1", "weight_v"
+            ): tensor
+            for name, tensor in state.items()
+        }
+    folded = fold_weight_norm(state)
+    assert sorted(folded) == ["up.bias", "up.weight"]
+    torch.testing.assert_close(folded["up.weight"], layer.weight.detach())
+    # A size without its direction is left for `load_strict` to name.
+    assert sorted(fold_weight_norm({"x.weight_g": torch.ones(1)})) == ["x.weight_g"]
