@@ -12,7 +12,7 @@ from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
-FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "encodec")
+FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "dac", "encodec")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,6 +20,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LICENCES = {
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "descript/dac_16khz": "MIT",
+    "descript/dac_24khz": "MIT",
+    "descript/dac_44khz": "MIT",
     "charactr/vocos-mel-24khz": "MIT",
     "charactr/vocos-encodec-24khz": "MIT",
     "facebook/musicgen-small": "CC-BY-NC-4.0",

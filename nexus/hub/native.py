@@ -12,6 +12,7 @@ from nexus.nn.checkpoint import config_from_dict
 # kind: (module, config class, model class); imported on use, so that one kind does not load them all.
 KINDS = {
     "encodec": ("nexus.codecs.encodec", "EncodecConfig", "Encodec"),
+    "dac": ("nexus.codecs.dac", "DacConfig", "Dac"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),

@@ -11,6 +11,9 @@ EMBEDDED = Path(__file__).parent.parent / "weights"
 OFFICIAL = (
     "facebook/encodec_24khz",
     "facebook/encodec_32khz",
+    "descript/dac_16khz",
+    "descript/dac_24khz",
+    "descript/dac_44khz",
     "charactr/vocos-mel-24khz",
     "charactr/vocos-encodec-24khz",
     "facebook/musicgen-small",
