@@ -20,7 +20,6 @@ from nexus.codecs import frames, seanet
 from nexus.codecs.frames import FrameCoderConfig
 from nexus.codecs.seanet import Coder, SEANetConfig, keep_variance, stream
 from nexus.nn.checkpoint import save_folder
-from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
 from nexus.process.spectral import mel_distance
 
@@ -81,8 +80,8 @@ class Encodec(nn.Module):
         self.encoder = Coder(seanet.encoder_layers(config.seanet, config.channels, latent_dim))
         self.decoder = Coder(seanet.decoder_layers(config.seanet, config.channels, latent_dim))
         for module in self.modules():
-            if isinstance(module, Conv1d | ConvTranspose1d):
-                keep_variance(module.conv)  # type: ignore[arg-type]
+            if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+                keep_variance(module)
 
     @property
     def sample_rate(self) -> int:
@@ -103,6 +102,11 @@ class Encodec(nn.Module):
     @property
     def n_codebooks(self) -> int:
         return self.config.quantizer.n_codebooks
+
+    @property
+    def bitrate(self) -> float:
+        """Bits per second of all codebooks; each has an equal share."""
+        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     def codebooks_at(self, bandwidth: float) -> int:
         """How many codebooks fit into `bandwidth` kbps."""
@@ -145,9 +149,14 @@ class Encodec(nn.Module):
             bandwidth: kbps; the number of codebooks follows. Give this or `n_codebooks`; by default all are used.
         """
         self._check(waveform)
-        return self.quantizer.encode(self.encoder(waveform), self._depth(bandwidth, n_codebooks))
+        return self.quantizer.encode(self.encoder(waveform), self.depth(bandwidth, n_codebooks))
 
-    def _depth(self, bandwidth: float | None, n_codebooks: int | None) -> int | None:
+    def depth(self, bandwidth: float | None, n_codebooks: int | None) -> int | None:
+        """How many codebooks `bandwidth` or `n_codebooks` means; None is all.
+
+        Raises:
+            ValueError: both are given, or a bandwidth that the codec does not have.
+        """
         if bandwidth is None:
             return n_codebooks
         if n_codebooks is not None:
@@ -174,8 +183,13 @@ class Encodec(nn.Module):
 
         A causal codec with "constant" padding answers every frame at once; "reflect" holds the first frames back
         until what they reflect is there, and one that is not causal stays behind by its look-ahead. Pass `last=True`
-        with the last chunk.
+        with the last chunk. A batch holds several streams, which go in step.
+
+        Raises:
+            ValueError: a codec with group norms, which need the whole; `WindowedEncodec` streams by windows.
         """
+        if self.config.frames is None and self.config.seanet.group_norm:
+            raise ValueError("group norms need the whole sound; stream by windows, with WindowedEncodec")
         with torch.inference_mode(), parametrize.cached():
             yield EncodecStream(self)
 
@@ -192,11 +206,17 @@ class EncodecStream:
         self.decoder_states: list[Any] | None = None
 
     def encode(
-        self, chunk: Float[Tensor, "B C L"], *, n_codebooks: int | None = None, last: bool = False
+        self,
+        chunk: Float[Tensor, "B C L"],
+        *,
+        bandwidth: float | None = None,
+        n_codebooks: int | None = None,
+        last: bool = False,
     ) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        depth = self.codec.depth(bandwidth, n_codebooks)
         latent, self.encoder_states = stream(self.codec.encoder.layers, chunk, self.encoder_states, last)
-        return self.codec.quantizer.encode(latent, n_codebooks)
+        return self.codec.quantizer.encode(latent, depth)
 
     def decode(self, codes: Int[Tensor, "B K T"], *, last: bool = False) -> Float[Tensor, "B C L"]:
         """Samples that no later frame changes; maybe none yet."""

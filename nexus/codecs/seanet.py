@@ -34,12 +34,15 @@ class SEANetConfig:
     pad_mode: PadMode = "reflect"
     trim_right_ratio: float = 1.0
     weight_norm: bool = True
+    group_norm: bool = False  # of each layer's whole output
 
     def __post_init__(self):
         if self.pad_mode not in ("reflect", "constant"):
             raise ValueError(f"pad_mode must be 'reflect' or 'constant', got {self.pad_mode!r}")
         if self.trim_right_ratio != 1 and not self.causal:
             raise ValueError("trim_right_ratio other than 1 is for causal codecs only")
+        if self.group_norm and (self.causal or self.weight_norm):
+            raise ValueError("group_norm looks at all of time: set causal and weight_norm to False with it")
 
     @property
     def hop_length(self) -> int:
@@ -80,6 +83,7 @@ def _conv(config: SEANetConfig, c_in: int, c_out: int, kernel_size: int, **optio
         causal=config.causal,
         pad_mode=config.pad_mode,
         weight_norm=config.weight_norm,
+        group_norm=config.group_norm,
         **options,  # type: ignore[arg-type]
     )
 
@@ -120,8 +124,16 @@ def decoder_layers(seanet: SEANetConfig, channels: int, latent_dim: int) -> nn.M
     layers: list[nn.Module] = [_conv(seanet, latent_dim, dim, seanet.kernel_size)]
     layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
     for ratio in seanet.ratios:
-        options = {"trim_right_ratio": seanet.trim_right_ratio, "weight_norm": seanet.weight_norm}
-        up = ConvTranspose1d(dim, dim // 2, 2 * ratio, stride=ratio, causal=seanet.causal, **options)  # type: ignore[arg-type]
+        up = ConvTranspose1d(
+            dim,
+            dim // 2,
+            2 * ratio,
+            stride=ratio,
+            causal=seanet.causal,
+            trim_right_ratio=seanet.trim_right_ratio,
+            weight_norm=seanet.weight_norm,
+            group_norm=seanet.group_norm,
+        )
         dim //= 2
         layers += [nn.ELU(), up]
         layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]

@@ -1,20 +1,22 @@
-"""EnCodec's official layouts: transformers folders (`facebook/encodec_24khz`, `…_32khz`) and original checkpoints.
+"""EnCodec's official layouts: transformers folders (`facebook/encodec_24khz`, `…_32khz`, `…_48khz`) and original
+checkpoints.
 
-An original checkpoint is one file (`encodec_24khz-d7cc33bc.th` or audiocraft's `compression_state_dict.bin`) without a
-config: widths, strides and codebooks are read from the shapes of its tensors. 48 kHz (group norms, chunks with their
-own scales) is refused.
+An original checkpoint is one file (`encodec_24khz-d7cc33bc.th`, `encodec_48khz-7e698e3e.th` or audiocraft's
+`compression_state_dict.bin`) without a config: widths, strides and codebooks are read from the shapes of its tensors.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from nexus.codecs.encodec import Encodec, EncodecConfig
+from nexus.codecs.encodec_windows import WindowedEncodec, WindowedEncodecConfig
 from nexus.codecs.seanet import SEANetConfig
 from nexus.hub.source import Source
-from nexus.hub.tensors import State, load_strict, read_tensors, rename
+from nexus.hub.tensors import Rules, State, load_strict, read_tensors, rename
 from nexus.nn.quantize import QuantizerConfig
 
 _CODEBOOKS = (
@@ -36,12 +38,19 @@ ORIGINAL_RULES = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),
     (r"\.conv\.conv\.", ".conv."),
     (r"\.convtr\.convtr\.", ".conv."),
+    (r"\.(conv|convtr)\.norm\.", ".norm."),
     (r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.codebooks.\1."),
     *_CODEBOOKS,
     *_WEIGHT_NORM,
 )
+# Both layouts keep a layer's norm beside its convolution, ours inside.
+GROUP_NORM_RULES = (
+    (r"\.conv\.(weight|bias)$", r".conv.conv.\1"),
+    (r"\.norm\.(weight|bias)$", r".conv.norm.\1"),
+)
 _ORIGINAL_MARK = "quantizer.vq.layers.0._codebook.embed"
 _ORIGINAL_FILES = ("*.th", "compression_state_dict.bin")
+_ENCODER_WEIGHT = re.compile(r"encoder\.layers\.(\d+)\.conv\.(parametrizations\.weight\.original1|conv\.weight)$")
 
 
 def recognise(source: Source) -> bool:
@@ -53,18 +62,23 @@ def recognise(source: Source) -> bool:
 
 
 def kind(source: Source) -> str:
-    return Encodec.__name__
+    """Original checkpoints are told by their official names, without reading tensors."""
+    names = [path.name for path in source.path.glob("*.th")] if source.is_folder else [source.path.name]
+    windowed = source.config.get("chunk_length_s") or any("48khz" in name for name in names)
+    return (WindowedEncodec if windowed else Encodec).__name__
 
 
-def load(source: Source) -> Encodec:
+def load(source: Source) -> Encodec | WindowedEncodec:
     if source.config.get("model_type") == "encodec":
-        config, state = config_from_transformers(source.config, source.name), read_tensors(source)
-        return build(config, rename(state, TRANSFORMERS_RULES), source.name)
-    path = source.path
-    if source.is_folder:
-        path = next(found for name in _ORIGINAL_FILES for found in sorted(path.glob(name)))
-    state = rename(read_tensors(path), ORIGINAL_RULES)
-    return build(config_from_shapes(state, source.name), state, source.name)
+        state = renamed(read_tensors(source), TRANSFORMERS_RULES)
+        if source.config.get("chunk_length_s"):
+            return build_windowed(windows_from_transformers(source.config, source.name), state, source.name)
+        return build(config_from_transformers(source.config, source.name), state, source.name)
+    state = _original(source)
+    config = config_from_shapes(state, source.name)
+    if _is_windowed(state):
+        return build_windowed(WindowedEncodecConfig(codec=config), state, source.name)
+    return build(config, state, source.name)
 
 
 def build(config: EncodecConfig, state: State, where: str) -> Encodec:
@@ -74,17 +88,49 @@ def build(config: EncodecConfig, state: State, where: str) -> Encodec:
     return model
 
 
+def build_windowed(config: WindowedEncodecConfig, state: State, where: str) -> WindowedEncodec:
+    """The codec of windows with `state`, under our names, in its inner codec."""
+    model = WindowedEncodec(config)
+    load_strict(model.codec, state, where)
+    return model
+
+
+def _original(source: Source) -> State:
+    """The tensors of an original checkpoint, under our names."""
+    path = source.path
+    if source.is_folder:
+        path = next(found for name in _ORIGINAL_FILES for found in sorted(path.glob(name)))
+    return renamed(read_tensors(path), ORIGINAL_RULES)
+
+
+def renamed(state: State, rules: Rules) -> State:
+    """`state` under our names, with or without group norms."""
+    state = rename(state, rules)
+    return rename(state, GROUP_NORM_RULES) if "encoder.layers.0.norm.weight" in state else state
+
+
+def _is_windowed(state: Mapping[str, Tensor]) -> bool:
+    return "encoder.layers.0.conv.norm.weight" in state
+
+
+def windows_from_transformers(values: Mapping[str, Any], where: str) -> WindowedEncodecConfig:
+    """Our config of a transformers `config.json` with chunks."""
+    codec = config_from_transformers(dict(values) | {"chunk_length_s": None, "normalize": False}, where)
+    if not values.get("normalize"):
+        raise ValueError(f"{where}: chunks that are not normalised are not supported; facebook/encodec_48khz's are")
+    length = int(values["chunk_length_s"] * codec.sample_rate)
+    return WindowedEncodecConfig(
+        codec=codec, window_length=length, stride=max(1, int((1.0 - (values.get("overlap") or 0.0)) * length))
+    )
+
+
 def config_from_transformers(values: Mapping[str, Any], where: str) -> EncodecConfig:
     """Our config of a transformers `config.json`; absent keys have transformers' defaults, the 24 kHz model."""
-    if (
-        values.get("norm_type", "weight_norm") != "weight_norm"
-        or values.get("normalize")
-        or values.get("chunk_length_s")
-    ):
-        raise ValueError(
-            f"{where}: EnCodec with group norms, normalised loudness or chunks (the 48 kHz model) is not supported; "
-            "facebook/encodec_24khz and facebook/encodec_32khz are"
-        )
+    norm = values.get("norm_type", "weight_norm")
+    if norm not in ("weight_norm", "time_group_norm"):
+        raise ValueError(f"{where}: norm_type must be weight_norm or time_group_norm, got {norm!r}")
+    if values.get("normalize") or values.get("chunk_length_s"):
+        raise ValueError(f"{where}: normalised loudness and chunks come together or not at all")
     dim = values.get("hidden_size", 128)
     if values.get("codebook_dim") not in (None, dim):
         raise ValueError(f"{where}: codebook_dim {values['codebook_dim']} differs from hidden_size {dim}")
@@ -106,6 +152,8 @@ def config_from_transformers(values: Mapping[str, Any], where: str) -> EncodecCo
         causal=values.get("use_causal_conv", True),
         pad_mode=values.get("pad_mode", "reflect"),
         trim_right_ratio=values.get("trim_right_ratio", 1.0),
+        weight_norm=norm == "weight_norm",
+        group_norm=norm == "time_group_norm",
     )
     quantizer = QuantizerConfig(n_codebooks=int(1000 * bandwidth // bits), codebook_size=codebook_size, dim=dim)
     channels = values.get("audio_channels", 1)
@@ -115,38 +163,30 @@ def config_from_transformers(values: Mapping[str, Any], where: str) -> EncodecCo
 def config_from_shapes(state: Mapping[str, Tensor], where: str) -> EncodecConfig:
     """The config of an original checkpoint (after renaming), from its shapes.
 
-    What shapes do not tell follows the two official models: with convolution shortcuts it is the causal 24 kHz codec,
-    without them MusicGen's 32 kHz codec.
+    What shapes do not tell follows the three official models: with group norms it is the 48 kHz codec, of the others
+    with convolution shortcuts the causal 24 kHz one, without them MusicGen's 32 kHz codec.
     """
-    if "encoder.layers.0.conv.bias" not in state or "quantizer.codebooks.0.vectors" not in state:
-        raise ValueError(f"{where}: not an original EnCodec checkpoint with weight norm (the 48 kHz model has none)")
-    n_filters = len(state["encoder.layers.0.conv.bias"])
+    weights = {int(found[1]): tensor for name, tensor in state.items() if (found := _ENCODER_WEIGHT.match(name))}
+    if 0 not in weights or "quantizer.codebooks.0.vectors" not in state:
+        raise ValueError(f"{where}: not an original EnCodec checkpoint")
     # Strided layers have kernels of twice their stride: 8, 10, … against 7, 3 and 1 elsewhere.
-    kernels = [
-        tensor.shape[-1]
-        for name, tensor in sorted(state.items(), key=lambda item: _position(item[0]))
-        if name.startswith("encoder.layers.") and name.endswith("original1") and ".block." not in name
-        if ".shortcut." not in name
-    ]
+    kernels = [weights[layer].shape[-1] for layer in sorted(weights)]
     ratios = tuple(kernel // 2 for kernel in reversed(kernels[1:-1]))
-    is_24khz = any(".shortcut." in name for name in state)
-    n_codebooks = sum(name.endswith(".vectors") for name in state)
+    has_shortcuts, is_48khz = any(".shortcut." in name for name in state), _is_windowed(state)
     codebook_size, dim = state["quantizer.codebooks.0.vectors"].shape
-    n_lstm_layers = sum(name.startswith("encoder.") and ".lstm.weight_ih_l" in name for name in state)
     return EncodecConfig(
-        sample_rate=24000 if is_24khz else 32000,
-        channels=state["encoder.layers.0.conv.parametrizations.weight.original1"].shape[1],
+        sample_rate=48000 if is_48khz else 24000 if has_shortcuts else 32000,
+        channels=weights[0].shape[1],
         seanet=SEANetConfig(
-            n_filters=n_filters,
+            n_filters=weights[0].shape[0],
             ratios=ratios,
-            conv_shortcut=is_24khz,
-            causal=is_24khz,
-            n_lstm_layers=n_lstm_layers,
+            conv_shortcut=has_shortcuts,
+            causal=has_shortcuts and not is_48khz,
+            n_lstm_layers=sum(name.startswith("encoder.") and ".lstm.weight_ih_l" in name for name in state),
+            weight_norm=not is_48khz,
+            group_norm=is_48khz,
         ),
-        quantizer=QuantizerConfig(n_codebooks=n_codebooks, codebook_size=codebook_size, dim=dim),
+        quantizer=QuantizerConfig(
+            n_codebooks=sum(name.endswith(".vectors") for name in state), codebook_size=codebook_size, dim=dim
+        ),
     )
-
-
-def _position(name: str) -> int:
-    parts = name.split(".")
-    return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else -1

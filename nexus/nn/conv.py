@@ -30,6 +30,25 @@ def pad(x: Float[Tensor, "B C L"], left: int, right: int, mode: PadMode) -> Floa
     return padded[..., : padded.shape[-1] - missing]
 
 
+class GroupNormed(nn.Module):
+    """A convolution and a norm over all its outputs, channels and time: of the whole input, so never as a stream."""
+
+    def __init__(self, conv: nn.Conv1d | nn.ConvTranspose1d):
+        super().__init__()
+        self.conv, self.norm = conv, nn.GroupNorm(1, conv.out_channels)
+
+    def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        return self.norm(self.conv(x))
+
+
+def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, *, weight_norm: bool, group_norm: bool) -> nn.Module:
+    if weight_norm and group_norm:
+        raise ValueError("weight_norm and group_norm are two ways to norm a convolution; choose one")
+    if group_norm:
+        return GroupNormed(conv)
+    return normalised(conv) if weight_norm else conv
+
+
 @dataclass
 class ConvState:
     """What a streamed convolution remembers: input that later windows need, and how much came and went."""
@@ -112,10 +131,11 @@ class Conv1d(Windows):
         causal: bool = False,
         pad_mode: PadMode = "constant",
         weight_norm: bool = False,
+        group_norm: bool = False,
     ):
         conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
         super().__init__(
-            normalised(conv) if weight_norm else conv,
+            _normed(conv, weight_norm=weight_norm, group_norm=group_norm),
             out_channels,
             extent=(kernel_size - 1) * dilation + 1,
             stride=stride,
@@ -140,12 +160,13 @@ class ConvTranspose1d(nn.Module):
         causal: bool = False,
         trim_right_ratio: float = 1.0,
         weight_norm: bool = False,
+        group_norm: bool = False,
     ):
         super().__init__()
         if kernel_size < stride:
             raise ValueError(f"kernel_size must be at least the stride, or samples are holes: {kernel_size} < {stride}")
         conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride)
-        self.conv = normalised(conv) if weight_norm else conv
+        self.conv = _normed(conv, weight_norm=weight_norm, group_norm=group_norm)
         self.out_channels, self.stride = out_channels, stride
         total = kernel_size - stride
         self.left = total - (math.ceil(total * trim_right_ratio) if causal else total // 2)
