@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -77,7 +77,9 @@ def pad_text(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TokenBatches:
-    """Endless batches of crops: codes, text, text_mask, and chroma where there are melodies.
+    """Endless batches of crops: codes, text, text_mask, and chroma and beats where there are melodies and tempi.
+
+    Beats [B, T] are counted from the clip's beginning, in fractions, at the beginning of each frame.
 
     One length is drawn for a batch, and as many rows as fit into `frames_per_batch`; half of the crops begin where the
     clip does, so that the model knows how things begin.
@@ -88,6 +90,7 @@ class TokenBatches:
     lengths: Integer[Tensor, "N n"]  # of each caption
     melodies: Integer[Tensor, "N M"] | None
     frames_per_chroma: float
+    beats_per_frame: Float[Tensor, " N"] | None
     crop_lengths: tuple[int, ...]  # frames
     frames_per_batch: int
     seed: int
@@ -105,6 +108,9 @@ class TokenBatches:
         batch = {"codes": codes, "text": text, "text_mask": mask}
         if self.melodies is not None:
             batch["chroma"] = torch.stack([self._chroma(row, start, n_frames) for row, start in pairs])
+        if self.beats_per_frame is not None:
+            frames = torch.tensor([start for _, start in pairs])[:, None] + torch.arange(n_frames)
+            batch["beats"] = frames * self.beats_per_frame[[row for row, _ in pairs]][:, None]
         return batch
 
     def _caption(self, row: int, which: int) -> Tensor:

@@ -15,7 +15,7 @@ from nexus.data.clips import CachedClips
 from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of
 from nexus.hub.load import load
 from nexus.hub.source import find
-from nexus.hub.tensors import read_tensors
+from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.audio import Audio
 from nexus.media.image import Image
 from nexus.media.video import Video
@@ -24,8 +24,10 @@ from nexus.models.audio.musicgen_decoder import Decoder
 from nexus.nn.checkpoint import save_folder
 from nexus.text.encoders import minilm
 from nexus.training.batches import Mixed
+from nexus.training.beats import BeatHeads
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
+SAMPLE_RATE = 24000
 WORLDS = {"music": music.cache_clips, "sound": sound.cache_clips}
 
 
@@ -73,15 +75,18 @@ class TokenRecipe(Recipe):
     n_starts: int = 8000  # more clips, of `start_seconds` only
     start_seconds: float = 2.1
     start_frames: int = 94
-    start_share: float = 0.6  # of the batches
+    start_share: float = 0.3  # of the batches
     frames_per_batch: int = 1880
     dim: int = 256
     n_layers: int = 6
     n_heads: int = 4
     with_melody: bool = True
+    start: str = ""  # weights to go on from, such as nexus/musicgen-tiny; empty: random ones
+    own_share: float = 1.0  # most codes of an item that the model reads as it would have drawn them; 0 is none
+    beat_weight: float = 0.6  # of the auxiliary losses on tempo and beat; 0 where clips have none
 
     def config(self) -> MusicGenConfig:
-        melody = MelodyConfig(sample_rate=24000, n_fft=16384, hop_length=8192, length=30) if self.with_melody else None
+        heard = MelodyConfig(sample_rate=SAMPLE_RATE, n_fft=16384, hop_length=8192, length=30)
         return MusicGenConfig(
             dim=self.dim,
             n_layers=self.n_layers,
@@ -89,8 +94,8 @@ class TokenRecipe(Recipe):
             ffn_dim=4 * self.dim,
             codebook_size=1024,
             text_dim=384,
-            melody=melody,
-            max_duration=max(self.crop_lengths) * self.codec_hop / 24000,
+            melody=heard if self.with_melody else None,
+            max_duration=max(self.crop_lengths) * self.codec_hop / SAMPLE_RATE,
             condition_dropout=0.1,
             melody_dropout=0.6,
             guidance_scale=6.0,
@@ -103,15 +108,28 @@ class TokenRecipe(Recipe):
             if weight.ndim == 2:
                 nn.init.normal_(weight, std=0.3 if "embed" in name else 0.02)
         start_from_vectors(model.decoder, codebooks(self.codec))
-        return {"model": model}
+        if self.start:
+            load_strict(model, read_tensors(find(self.start)), self.start)
+        if not self.beat_weight:
+            return {"model": model}
+        return {"model": model, "beats": BeatHeads(self.dim, 60 * SAMPLE_RATE / self.codec_hop)}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        def loss(networks: Networks, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-            model = networks["model"]
-            assert isinstance(model, MusicGen)
-            return model.loss(batch, rng)
+        return (Objective("tokens", tuple(networks), self.loss, self.optimizer),)
 
-        return (Objective("tokens", ("model",), loss, self.optimizer),)
+    def loss(self, networks: Networks, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        model, beats = networks["model"], networks.get("beats")
+        assert isinstance(model, MusicGen)
+        own_share = self.own_share if model.training else 0.0
+        if beats is None:
+            return model.loss(batch, rng, own_share=own_share)
+        assert isinstance(beats, BeatHeads)
+
+        def weighted(hidden: Tensor) -> dict[str, Tensor]:
+            losses = beats.loss(hidden, batch["beats"])
+            return {name: self.beat_weight * loss for name, loss in losses.items()}
+
+        return model.loss(batch, rng, weighted, own_share)
 
     def clips(self, split: Literal["train", "valid"]) -> CachedClips:
         folder = Path(self.cache) / self.world / split
@@ -148,6 +166,12 @@ class TokenRecipe(Recipe):
                 lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
             )
             melodies, frames_per_chroma = stacked["melody"], melody.hop_length / self.codec_hop
+        tempi = None
+        if self.beat_weight:
+            facts = kept(
+                folder / "tempo.safetensors", lambda: {"bpm": torch.tensor([float(c.facts["tempo"]) for c in clips])}
+            )
+            tempi = facts["bpm"] / 60 * self.codec_hop / SAMPLE_RATE
         path = folder / f"codes-{codec_hash(self.codec)}.safetensors"
         codes = kept(path, lambda: encode_clips(load(self.codec), clips))
         return TokenBatches(
@@ -156,6 +180,7 @@ class TokenRecipe(Recipe):
             lengths=text["lengths"],
             melodies=melodies,
             frames_per_chroma=frames_per_chroma,
+            beats_per_frame=tempi,
             crop_lengths=crop_lengths,
             frames_per_batch=self.frames_per_batch,
             seed=self.loop.seed,

@@ -15,4 +15,6 @@ recipe = TokenRecipe(
     n_starts=0,
     frames_per_batch=1880,
     with_melody=False,
+    own_share=0.0,
+    beat_weight=0.0,
 )

@@ -19,6 +19,7 @@ def batches():
         lengths=lengths,
         melodies=(torch.arange(8) % 12).expand(3, -1).to(torch.uint8),
         frames_per_chroma=5.0,
+        beats_per_frame=torch.tensor([0.5, 0.25, 0.1]),
         crop_lengths=(10, 20),
         frames_per_batch=60,
         seed=1,
@@ -41,6 +42,8 @@ def test_crops_captions_and_melodies_belong_together(batches):
         assert batch["text_mask"].sum(1).tolist() == batches.lengths.flatten()[said].tolist()
         first = batch["chroma"].argmax(1)[:, 0]
         assert (first - start / 5).abs().max() <= 0.5
+        beats = (start[:, None] + torch.arange(n_frames)) * batches.beats_per_frame[rows][:, None]
+        assert torch.allclose(batch["beats"], beats)
     assert lengths == {10, 20}
 
 

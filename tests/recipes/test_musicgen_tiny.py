@@ -20,7 +20,9 @@ class Tones:
 
     def __getitem__(self, i):
         tone = torch.sin(torch.arange(48000) * 0.05 * (1 + i % 3)).numpy()
-        return Clip(tone, "", {"captions": [f"tone {i % 3}", f"{i % 3}"], "melody": [[0.0, 1.0, 60 + i % 3]]})
+        return Clip(
+            tone, "", {"captions": [f"tone {i % 3}", f"{i % 3}"], "melody": [[0.0, 1.0, 60 + i % 3]], "tempo": 60}
+        )
 
 
 def tiny(recipe, tmp_path, monkeypatch):

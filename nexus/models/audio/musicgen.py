@@ -30,6 +30,7 @@ __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
 Progress = Callable[[int, int], None]
 Number = float | int
 Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]
+Auxiliary = Callable[[Float[Tensor, "B T D"]], dict[str, Tensor]]
 
 LONGEST = 600.0  # seconds
 
@@ -82,11 +83,20 @@ class MusicGen(nn.Module):
         """Logits of the step after each column of a sequence that is written along the pattern."""
         return self.decoder(tokens, *self.condition(text, text_mask, chroma))
 
-    def loss(self, batch: dict[str, Tensor], rng: torch.Generator | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        batch: dict[str, Tensor],
+        rng: torch.Generator | None = None,
+        auxiliary: Auxiliary | None = None,
+        own_share: float = 0.0,
+    ) -> dict[str, Tensor]:
         """Mean cross-entropy over the codebooks, conditions dropped at random.
 
-        `batch`: codes [B, K, T], text [B, R, W], text_mask [B, R]; for melodies chroma [B, 12, M], whose frames are
-        all zero in items without a melody.
+        Args:
+            batch: codes [B, K, T], text [B, R, W], text_mask [B, R]; for melodies chroma [B, 12, M], whose frames are
+                all zero in items without a melody.
+            auxiliary: more losses by name, of the hidden states [B, T, D] that predict the frames; they are added.
+            own_share: most codes of an item that are read as the model itself would have drawn them, see `_with_own`.
         """
         config, codes, chroma = self.config, batch["codes"], batch.get("chroma")
         layout = patterns.delay(codes.shape[2], config.delays)
@@ -98,8 +108,36 @@ class MusicGen(nn.Module):
             heard = draw[1] >= config.melody_dropout
             chroma = torch.where(heard[:, None, None], chroma, F.one_hot(chroma.new_zeros(1, 1).long(), 12).mT)
         conditions = self.condition(batch["text"], batch["text_mask"], chroma, kept)
-        losses = cross_entropy(self.decoder(sequence[:, :, :-1], *conditions), sequence[:, :, 1:], mask)
-        return {"loss": losses.mean(), **{f"codebook_{k}": loss.detach() for k, loss in enumerate(losses)}}
+        history = sequence[:, :, :-1]
+        if own_share:
+            history = self._with_own(history, mask[:, :, :-1], conditions, own_share, rng)
+        hidden = self.decoder.hidden(history, *conditions)
+        losses = cross_entropy(self.decoder.logits(hidden), sequence[:, :, 1:], mask)
+        figures = {f"codebook_{k}": loss.detach() for k, loss in enumerate(losses)}
+        more = {} if auxiliary is None else auxiliary(hidden[:, : codes.shape[2]])
+        return {"loss": losses.mean() + sum(more.values()), **figures, **more}
+
+    @torch.no_grad()
+    def _with_own(
+        self,
+        history: Int64[Tensor, "B K T"],
+        mask: Bool[Tensor, "B K U"],
+        conditions: Conditions,
+        most: float,
+        rng: torch.Generator | None,
+    ) -> Int64[Tensor, "B K T"]:
+        """Scheduled sampling in parallel (arXiv:1906.04331): some codes as drawn from the model's own predictions.
+
+        Read back what it draws, a model learns to go on from its errors: a note that comes a little early is no proof
+        that the beat is there. The share is even from 0 to `most`, item by item.
+        """
+        logits = self.decoder(history[:, :, :-1], *conditions).float()
+        u = torch.rand(logits.shape[:-1], generator=rng).to(logits.device)[..., None]
+        own = (logits.softmax(-1).cumsum(-1) < u).sum(-1).clamp(max=logits.shape[-1] - 1)
+        share = most * torch.rand(len(history), 1, 1, generator=rng)
+        drawn = torch.rand(len(history), 1, own.shape[2], generator=rng) < share
+        own = torch.where(drawn.to(mask.device) & mask, own, history[:, :, 1:])
+        return torch.cat([history[:, :, :1], own], dim=2)
 
     @overload
     def generate(self, prompt: str, **settings: Any) -> Audio: ...

@@ -174,7 +174,20 @@ class Decoder(nn.Module):
         mask: Bool[Tensor, "B S"],
         state: DecodingState | None = None,
     ) -> Float[Tensor, "B K T V"]:
-        """Logits of the step after each; with a `state` the tokens continue those it has seen.
+        """Logits of the step after each; arguments as in `hidden`."""
+        return self.logits(self.hidden(tokens, states, mask, state))
+
+    def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B K T V"]:
+        return self.head(hidden).unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+
+    def hidden(
+        self,
+        tokens: Int64[Tensor, "B K T"],
+        states: Float[Tensor, "B S D"],
+        mask: Bool[Tensor, "B S"],
+        state: DecodingState | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """What the heads read; with a `state` the tokens continue those it has seen.
 
         Args:
             states: projected conditions, attended to (text), or put before the tokens (melody) where the mask is True.
@@ -198,8 +211,7 @@ class Decoder(nn.Module):
         x = x + sinusoids(positions, self.config.dim).to(x.dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, key_mask, memory[i], mask, None if state is None else state.caches[i])
-        logits = self.head(self.norm(x[:, x.shape[1] - tokens.shape[2] :]))
-        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+        return self.norm(x[:, x.shape[1] - tokens.shape[2] :])
 
     def _memory(self, states: Tensor, state: DecodingState | None) -> list[KeysValues]:
         if state is not None and state.memory is not None:

@@ -232,6 +232,39 @@ def test_every_parameter_learns(model):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
 
 
+def test_auxiliary_losses_read_the_states_that_predict_the_frames_and_are_added(model):
+    batch, shapes = batch_of(model.config), []
+
+    def more(hidden):
+        shapes.append(hidden.shape)
+        return {"more": hidden.new_tensor(2.0)}
+
+    alone = model.loss(batch, torch.Generator().manual_seed(0))
+    both = model.loss(batch, torch.Generator().manual_seed(0), more)
+    assert torch.isclose(both["loss"], alone["loss"] + 2) and both["more"] == 2
+    assert shapes == [(len(batch["codes"]), batch["codes"].shape[2], model.config.dim)]
+
+
+def test_with_its_own_codes_a_model_reads_what_it_predicts_and_is_held_to_the_truth(model):
+    batch, read, favourite = batch_of(model.config), [], 5
+    with torch.no_grad():  # whatever it reads, it predicts the favourite
+        model.decoder.norm.weight.zero_()
+        model.decoder.norm.bias.fill_(1.0)
+        model.decoder.head.weight.zero_()
+        model.decoder.head.weight.unflatten(0, (model.config.n_codebooks, -1))[:, favourite] = 1.0
+    hidden = model.decoder.hidden
+    model.decoder.hidden = lambda tokens, *rest: (read.append(tokens), hidden(tokens, *rest))[1]
+    true = model.loss(batch, torch.Generator().manual_seed(0))
+    own = model.loss(batch, torch.Generator().manual_seed(0), own_share=1.0)
+    assert own["loss"] == true["loss"] > 10  # the targets stay the true codes, which are seldom the favourite
+    history, with_own = read[0], read[-1]
+    changed = history != with_own
+    assert (with_own[changed] == favourite).all()
+    special = model.config.special
+    assert torch.equal(history == special, with_own == special)  # nothing is written outside the pattern
+    assert 0.1 < changed[history != special].float().mean() < 0.9
+
+
 def test_one_batch_overfits():
     torch.manual_seed(0)
     config = replace(TEXT, condition_dropout=0.0)
