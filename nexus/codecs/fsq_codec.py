@@ -217,7 +217,7 @@ class FSQCodec(nn.Module):
         """Samples that a streamed reconstruction stays behind, encoder and decoder together."""
         return self.encoder_look_ahead + self.decoder_look_ahead * self.hop_length
 
-    def forward(self, waveform: Float[Tensor, "B 1 L"]) -> FSQCodecOutput:
+    def forward(self, waveform: Float[Tensor, "B C L"]) -> FSQCodecOutput:
         """Reconstructs; gradients pass the rounding straight through."""
         self._check(waveform)
         quantized = self.quantizer(self.encoder(self._whole_frames(waveform)))
@@ -236,7 +236,7 @@ class FSQCodec(nn.Module):
         return {"loss": mel + stft, **figures}
 
     @torch.inference_mode()
-    def encode(self, waveform: Float[Tensor, "B 1 L"]) -> Int[Tensor, "B K T"]:
+    def encode(self, waveform: Float[Tensor, "B C L"]) -> Int[Tensor, "B K T"]:
         """Codes of ceil(L / hop) frames; no codebook can be left out, each holds channels of its own."""
         self._check(waveform)
         return self.quantizer.encode(self.encoder(self._whole_frames(waveform)))
