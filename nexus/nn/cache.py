@@ -44,3 +44,37 @@ class KeyValueCache:
         self.values[:, :, self.length : end] = v
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+class SlidingCache:
+    """Keys and values of the last positions only: of those before a new one, the `window - 1` nearest.
+
+    New positions are written in place; once in `window` of them the kept ones move to fresh buffers, so a step neither
+    grows nor copies the whole past.
+    """
+
+    def __init__(self, window: int):
+        self.window, self.end = window, 0
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def append(
+        self, k: Float[Tensor, "B N T E"], v: Float[Tensor, "B N T E"]
+    ) -> tuple[Float[Tensor, "B N S E"], Float[Tensor, "B N S E"]]:
+        """Views of what the new positions may see: at most `window - 1` earlier ones, then themselves."""
+        n, kept = k.shape[2], min(self.end, self.window - 1)
+        if self.keys is None or self.values is None or self.end + n > self.keys.shape[2]:
+            self.keys, self.values = self._moved(self.keys, k, kept), self._moved(self.values, v, kept)
+            self.end = kept
+        start, end = self.end - kept, self.end + n
+        self.keys[:, :, self.end : end] = k
+        self.values[:, :, self.end : end] = v
+        self.end = end
+        return self.keys[:, :, start:end], self.values[:, :, start:end]
+
+    def _moved(self, old: Tensor | None, new: Tensor, kept: int) -> Tensor:
+        batch, n_heads, n, head_dim = new.shape
+        fresh = new.new_empty(batch, n_heads, kept + max(n, self.window), head_dim)
+        if old is not None:
+            fresh[:, :, :kept] = old[:, :, self.end - kept : self.end]
+        return fresh

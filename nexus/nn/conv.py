@@ -18,13 +18,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as normalised
 
-PadMode = Literal["reflect", "constant"]
+PadMode = Literal["reflect", "constant", "replicate"]
 
 
 def pad(x: Float[Tensor, "B C L"], left: int, right: int, mode: PadMode) -> Float[Tensor, "B C T"]:
     """Pads in time; an input too short to reflect is first lengthened on the right by zeros, which are cut again."""
-    if mode == "constant" or not (left or right):
-        return F.pad(x, (left, right))
+    if mode != "reflect" or not (left or right):
+        return F.pad(x, (left, right), mode=mode if left or right else "constant")
     missing = max(max(left, right) - x.shape[-1] + 1, 0)
     padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
     return padded[..., : padded.shape[-1] - missing]
@@ -54,7 +54,7 @@ class ConvState:
     """What a streamed convolution remembers: input that later windows need, and how much came and went."""
 
     buffer: Tensor
-    tail: Tensor  # the last input samples, for the reflection at the end
+    tail: Tensor  # the last input samples, which the padding at the end is made of
     seen: int = 0  # input samples
     emitted: int = 0  # output frames
 
@@ -94,7 +94,7 @@ class Windows(nn.Module):
         state = state or ConvState(x[..., :0], x[..., :0])
         buffer, seen, emitted = torch.cat([state.buffer, x], dim=-1), state.seen + x.shape[-1], state.emitted
         reach = max(self.left, self.right + self.stride - 1) if self.pad_mode == "reflect" else 0
-        tail = torch.cat([state.tail, x], dim=-1)[..., -reach - 1 :] if reach else x[..., :0]
+        tail = x[..., :0] if self.pad_mode == "constant" else torch.cat([state.tail, x], dim=-1)[..., -reach - 1 :]
         if state.seen <= reach:  # still at the start: the buffer holds all input so far
             if last:
                 return self(buffer), ConvState(buffer, tail, seen, emitted)
@@ -105,7 +105,7 @@ class Windows(nn.Module):
         if last:
             n_frames = -(-seen // self.stride) - emitted
             missing = max((n_frames - 1) * self.stride + self.extent - buffer.shape[-1], 0)
-            ending = pad(tail, 0, missing, self.pad_mode) if reach else F.pad(tail, (0, missing))
+            ending = pad(tail, 0, missing, self.pad_mode)
             buffer = torch.cat([buffer, ending[..., ending.shape[-1] - missing :]], dim=-1)
         if n_frames <= 0:
             return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
@@ -128,12 +128,15 @@ class Conv1d(Windows):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
+        bias: bool = True,
         causal: bool = False,
         pad_mode: PadMode = "constant",
         weight_norm: bool = False,
         group_norm: bool = False,
     ):
-        conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+        conv = nn.Conv1d(
+            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias
+        )
         super().__init__(
             _normed(conv, weight_norm=weight_norm, group_norm=group_norm),
             out_channels,
@@ -157,6 +160,8 @@ class ConvTranspose1d(nn.Module):
         kernel_size: int,
         *,
         stride: int,
+        groups: int = 1,
+        bias: bool = True,
         causal: bool = False,
         trim_right_ratio: float = 1.0,
         weight_norm: bool = False,
@@ -165,7 +170,7 @@ class ConvTranspose1d(nn.Module):
         super().__init__()
         if kernel_size < stride:
             raise ValueError(f"kernel_size must be at least the stride, or samples are holes: {kernel_size} < {stride}")
-        conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride)
+        conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=bias)
         self.conv = _normed(conv, weight_norm=weight_norm, group_norm=group_norm)
         self.out_channels, self.stride = out_channels, stride
         total = kernel_size - stride

@@ -25,7 +25,7 @@ def streamed(layer, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     return torch.cat(outputs, dim=-1)
 
 
-@pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect", "replicate"])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(
     ("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 4), (1, 1, 1), (4, 2, 1), (10, 5, 1), (5, 3, 1)]
@@ -79,6 +79,7 @@ def test_padding_follows_its_definition():
     # Too short to reflect three samples: zeros are put behind it first, and cut again.
     assert pad(x[..., :2], 3, 0, "reflect").flatten().tolist() == [0, 0, 2, 1, 2]
     assert pad(x, 1, 1, "constant").flatten().tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert pad(x, 1, 2, "replicate").flatten().tolist() == [1, 1, 2, 3, 4, 5, 5, 5]
 
 
 def test_convolution_is_the_padded_sum():
