@@ -12,7 +12,7 @@ from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
-FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "dac", "encodec")
+FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "hifigan", "bigvgan", "dac", "encodec")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,6 +25,16 @@ _LICENCES = {
     "descript/dac_44khz": "MIT",
     "charactr/vocos-mel-24khz": "MIT",
     "charactr/vocos-encodec-24khz": "MIT",
+    "microsoft/speecht5_hifigan": "MIT",
+    "nvidia/bigvgan_v2_44khz_128band_512x": "MIT",
+    "nvidia/bigvgan_v2_44khz_128band_256x": "MIT",
+    "nvidia/bigvgan_v2_24khz_100band_256x": "MIT",
+    "nvidia/bigvgan_v2_22khz_80band_256x": "MIT",
+    "nvidia/bigvgan_v2_22khz_80band_fmax8k_256x": "MIT",
+    "nvidia/bigvgan_24khz_100band": "MIT",
+    "nvidia/bigvgan_base_24khz_100band": "MIT",
+    "nvidia/bigvgan_22khz_80band": "MIT",
+    "nvidia/bigvgan_base_22khz_80band": "MIT",
     "facebook/musicgen-small": "CC-BY-NC-4.0",
     "facebook/musicgen-medium": "CC-BY-NC-4.0",
     "facebook/musicgen-large": "CC-BY-NC-4.0",
@@ -118,7 +128,7 @@ def weights_hash(source: Source) -> str:
     suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
     files = [source.path]
     if source.is_folder:
-        files = sorted(path for path in source.path.rglob("*") if path.suffix in suffixes)
+        files = sorted(path for path in source.path.rglob("*") if _holds_weights(path))
     digest = hashlib.sha256()
     for part in source.config.get("parts", {}).values():
         if "/" in part:
@@ -128,3 +138,8 @@ def weights_hash(source: Source) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _holds_weights(path: Path) -> bool:
+    suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
+    return path.suffix in suffixes or path.name.startswith(("g_", "generator"))  # HiFi-GAN's have no suffix

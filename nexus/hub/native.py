@@ -14,6 +14,8 @@ KINDS = {
     "encodec": ("nexus.codecs.encodec", "EncodecConfig", "Encodec"),
     "dac": ("nexus.codecs.dac", "DacConfig", "Dac"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
+    "hifigan": ("nexus.codecs.hifigan", "HiFiGANConfig", "HiFiGAN"),
+    "bigvgan": ("nexus.codecs.bigvgan", "BigVGANConfig", "BigVGAN"),
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),

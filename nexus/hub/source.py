@@ -16,6 +16,16 @@ OFFICIAL = (
     "descript/dac_44khz",
     "charactr/vocos-mel-24khz",
     "charactr/vocos-encodec-24khz",
+    "microsoft/speecht5_hifigan",
+    "nvidia/bigvgan_v2_44khz_128band_512x",
+    "nvidia/bigvgan_v2_44khz_128band_256x",
+    "nvidia/bigvgan_v2_24khz_100band_256x",
+    "nvidia/bigvgan_v2_22khz_80band_256x",
+    "nvidia/bigvgan_v2_22khz_80band_fmax8k_256x",
+    "nvidia/bigvgan_24khz_100band",
+    "nvidia/bigvgan_base_24khz_100band",
+    "nvidia/bigvgan_22khz_80band",
+    "nvidia/bigvgan_base_22khz_80band",
     "facebook/musicgen-small",
     "facebook/musicgen-medium",
     "facebook/musicgen-large",
@@ -25,6 +35,7 @@ OFFICIAL = (
     "THUDM/CogVideoX-5b",
 )
 _WANTED = ["*.json", "*.safetensors", "*.bin", "*.th", "*.pt", "*.txt", "*.model", "*.yaml"]
+_UNWANTED = ["*discriminator*"]  # of BigVGAN, with its optimizer: larger than the vocoder
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ def _from_hub(repo_id: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=_WANTED))
+        return Path(snapshot_download(repo_id, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
     except RepositoryNotFoundError:
         raise ValueError(f"unknown model {repo_id!r} on the hub; {_nearest(repo_id)}") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -19,7 +19,7 @@ Padding = Literal["center", "same"]
 
 @dataclass(frozen=True, kw_only=True)
 class MelConfig:
-    """One log-mel variant: natural logarithm of a mel-weighted magnitude spectrogram."""
+    """One log-mel variant: logarithm of a mel-weighted magnitude spectrogram."""
 
     sample_rate: int = 24000
     n_fft: int = 1024
@@ -33,12 +33,15 @@ class MelConfig:
     padding: Padding = "center"  # reflected n_fft / 2 (T = L // hop + 1), or (n_fft - hop) / 2 (T = L // hop)
     magnitude_floor: float = 0.0  # added to |S|^2 under the root
     clamp: float = 1e-7  # smallest magnitude the logarithm sees
+    logarithm: Literal["natural", "decimal"] = "natural"
 
     def __post_init__(self):
         if min(self.sample_rate, self.n_fft, self.hop_length, self.win_length, self.n_mels) < 1:
             raise ValueError(f"sample_rate, n_fft, hop_length, win_length and n_mels must be positive, got {self}")
         if self.win_length > self.n_fft:
             raise ValueError(f"win_length ({self.win_length}) must not exceed n_fft ({self.n_fft})")
+        if self.logarithm not in ("natural", "decimal"):
+            raise ValueError(f"logarithm must be 'natural' or 'decimal', got {self.logarithm!r}")
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length ({self.hop_length}) must not exceed n_fft ({self.n_fft})")
 
@@ -76,6 +79,20 @@ class MelConfig:
             padding="same",
             magnitude_floor=1e-9,
             clamp=1e-5,
+        )
+
+    @staticmethod
+    def speecht5() -> "MelConfig":
+        """SpeechT5 (arXiv:2110.07205), `microsoft/speecht5_tts` and its vocoder."""
+        return MelConfig(
+            sample_rate=16000,
+            n_mels=80,
+            f_min=80.0,
+            f_max=7600.0,
+            scale="slaney",
+            norm="slaney",
+            clamp=1e-10,
+            logarithm="decimal",
         )
 
 
@@ -161,7 +178,7 @@ def stft(
 
 
 def log_mel(waveform: Float[Tensor, "B L"], config: MelConfig) -> Float[Tensor, "B M T"]:
-    """Natural-log mel spectrogram; float32 unless the waveform is float64."""
+    """Log-mel spectrogram; float32 unless the waveform is float64."""
     waveform = waveform if waveform.dtype == torch.float64 else waveform.float()
     pad = config.n_fft // 2 if config.padding == "center" else (config.n_fft - config.hop_length) // 2
     with torch.autocast(waveform.device.type, enabled=False):
@@ -171,7 +188,8 @@ def log_mel(waveform: Float[Tensor, "B L"], config: MelConfig) -> Float[Tensor, 
         else:
             magnitude = spectrum.abs()
         filters = _kept("mel", config, waveform.device, waveform.dtype)
-        return (filters @ magnitude).clamp(min=config.clamp).log()
+        mel = (filters @ magnitude).clamp(min=config.clamp)
+        return mel.log10() if config.logarithm == "decimal" else mel.log()
 
 
 def chroma(

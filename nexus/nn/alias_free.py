@@ -8,10 +8,11 @@ Axes: B batch, D channels, T samples, U samples out of a stream's step, K filter
 """
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 N_TAPS = 12
@@ -30,25 +31,29 @@ def half_band() -> Float[Tensor, " K"]:
     return taps / taps.sum()
 
 
-def _band(tap: Int[Tensor, "I O"]) -> Float[Tensor, "I O"]:
-    """The filter's taps of these numbers, zero where there is no such tap."""
-    taps = F.pad(half_band(), (1, 1))
-    return taps[(tap + 1).clamp(0, N_TAPS + 1)].float()
+@cache
+def _bands() -> tuple[Tensor, Tensor]:
+    """What a block and its surroundings are multiplied with, up [BLOCK + 6, 2 BLOCK] and down [2 BLOCK + 10, BLOCK]."""
+    with torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
+        taps = F.pad(half_band(), (1, 1)).float()  # zero where there is no such tap
+        i, o = torch.arange(BLOCK + 6)[:, None], torch.arange(2 * BLOCK)
+        up = 2 * taps[(o - 2 * i + N_TAPS).clamp(0, N_TAPS + 1)]
+        i, o = torch.arange(2 * BLOCK + 10)[:, None], torch.arange(BLOCK)
+        return up, taps[(i - 2 * o + 1).clamp(0, N_TAPS + 1)]
 
 
 class AliasFree(nn.Module):
     """`activation`, pointwise on [B, D, T], at twice the rate; beyond its ends a signal stays at its last value."""
 
+    look_ahead = REACH
     up: Tensor
     down: Tensor
 
     def __init__(self, activation: nn.Module):
         super().__init__()
         self.activation = activation
-        i, o = torch.arange(BLOCK + 6)[:, None], torch.arange(2 * BLOCK)
-        self.register_buffer("up", 2 * _band(o - 2 * i + N_TAPS - 1), persistent=False)
-        i, o = torch.arange(2 * BLOCK + 10)[:, None], torch.arange(BLOCK)
-        self.register_buffer("down", _band(i - 2 * o), persistent=False)
+        for name, band in zip(("up", "down"), _bands(), strict=True):
+            self.register_buffer(name, band, persistent=False)
 
     def forward(self, x: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         length = x.shape[-1]
