@@ -12,7 +12,19 @@ from nexus.hub.source import Source, find
 from nexus.text.encoders import TextEncoder
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
-FAMILIES = ("native", "musicgen", "cogvideox", "cogvideox_sat", "f5tts", "vocos", "hifigan", "bigvgan", "dac", "encodec")
+FAMILIES = (
+    "native",
+    "musicgen",
+    "cogvideox",
+    "cogvideox_sat",
+    "f5tts",
+    "vocos",
+    "hifigan",
+    "bigvgan",
+    "dac",
+    "encodec_lm",
+    "encodec",
+)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,6 +32,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LICENCES = {
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "facebook/encodec_48khz": "MIT",
     "descript/dac_16khz": "MIT",
     "descript/dac_24khz": "MIT",
     "descript/dac_44khz": "MIT",

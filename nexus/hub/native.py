@@ -12,6 +12,9 @@ from nexus.nn.checkpoint import config_from_dict
 # kind: (module, config class, model class); imported on use, so that one kind does not load them all.
 KINDS = {
     "encodec": ("nexus.codecs.encodec", "EncodecConfig", "Encodec"),
+    "encodec-windows": ("nexus.codecs.encodec_windows", "WindowedEncodecConfig", "WindowedEncodec"),
+    "encodec-lm": ("nexus.codecs.encodec_lm", "EncodecLMConfig", "EncodecLM"),
+    "soundstream": ("nexus.codecs.soundstream", "SoundStreamConfig", "SoundStream"),
     "dac": ("nexus.codecs.dac", "DacConfig", "Dac"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
     "hifigan": ("nexus.codecs.hifigan", "HiFiGANConfig", "HiFiGAN"),

@@ -11,6 +11,7 @@ EMBEDDED = Path(__file__).parent.parent / "weights"
 OFFICIAL = (
     "facebook/encodec_24khz",
     "facebook/encodec_32khz",
+    "facebook/encodec_48khz",
     "descript/dac_16khz",
     "descript/dac_24khz",
     "descript/dac_44khz",

@@ -129,25 +129,39 @@ class ResidualQuantizer(nn.Module):
     def forward(
         self,
         latent: Float[Tensor, "B D T"],
-        n_codebooks: int | None = None,
+        n_codebooks: int | Int[Tensor, " B"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        """Quantises with the first `n_codebooks`; in training mode the codebooks also follow `latent`."""
+        """Quantises with the first `n_codebooks`; in training mode the codebooks also follow `latent`.
+
+        A number for each item is SoundStream's structured dropout: codes of codebooks that an item does without are
+        -1, and those codebooks neither see nor follow it.
+        """
+        b, t = latent.shape[0], latent.shape[2]
         residual = rearrange(latent.float(), "b d t -> (b t) d")
+        depths = n_codebooks.to(latent.device) if isinstance(n_codebooks, Tensor) else None
+        if depths is not None and int(depths.min()) < 1:
+            raise ValueError(f"every item needs at least one codebook, got {depths.tolist()}")
+        deepest = int(n_codebooks.max()) if isinstance(n_codebooks, Tensor) else n_codebooks
         all_codes, losses, perplexities = [], [], []
-        for codebook in self._used(n_codebooks):
+        for k, codebook in enumerate(self._used(deepest)):
+            rows = slice(None) if depths is None else (depths > k).repeat_interleave(t)
+            x = residual[rows]
             if self.training and not codebook.initialised.item():
-                codebook.start(residual.detach(), generator)
-            codes = nearest(residual.detach(), codebook.vectors)
+                codebook.start(x.detach(), generator)
+            codes = nearest(x.detach(), codebook.vectors)
             chosen = F.embedding(codes, codebook.vectors.detach().clone() if self.training else codebook.vectors)
-            losses.append(F.mse_loss(residual, chosen))
+            losses.append(F.mse_loss(x, chosen))
             if self.training:
-                codebook.update(residual.detach(), codes, generator)
-            residual = residual - chosen
-            all_codes.append(codes)
+                codebook.update(x.detach(), codes, generator)
             shares = torch.bincount(codes, minlength=self.config.codebook_size) / len(codes)
             perplexities.append(torch.special.entr(shares).sum().exp())
-        b, t = latent.shape[0], latent.shape[2]
+            if isinstance(rows, slice):
+                residual = x - chosen
+            else:
+                residual = residual.index_put((rows,), x - chosen)
+                codes = torch.full_like(rows, -1, dtype=torch.int64).index_put((rows,), codes)
+            all_codes.append(codes)
         # What is left over passes no gradient: the sum of the chosen vectors takes the latent's own.
         leftover = rearrange(residual.detach(), "(b t) d -> b d t", b=b, t=t)
         codes = rearrange(torch.stack(all_codes), "k (b t) -> b k t", b=b, t=t)

@@ -48,3 +48,26 @@ def stft_distance(
             convergence = torch.linalg.norm(a - b) / torch.linalg.norm(b).clamp(min=1e-6)
             distances.append(convergence + (a.log() - b.log()).abs().mean())
     return torch.stack(distances).mean()
+
+
+def mel_reconstruction(
+    output: Float[Tensor, "B C L"],
+    target: Float[Tensor, "B C L"],
+    sample_rate: int,
+    n_ffts: Sequence[int] = (64, 128, 256, 512, 1024, 2048),
+    n_mels: int = 64,
+) -> Float[Tensor, ""]:
+    """SoundStream's reconstruction loss (arXiv:2107.03312, eq. 4 and 5; arXiv:2008.01160), mean over items and frames.
+
+    Sum over windows s of |S - S'|_1 + sqrt(s / 2) |log S - log S'|_2, S being a frame's mel magnitudes.
+    """
+    both = torch.cat([output, target]).flatten(0, 1)  # [2 B C, L]
+    terms = []
+    for n_fft in n_ffts:
+        config = MelConfig(
+            sample_rate=sample_rate, n_fft=n_fft, hop_length=n_fft // 4, win_length=n_fft, n_mels=n_mels, clamp=1e-5
+        )
+        a, b = log_mel(both, config).chunk(2)  # [B C, M, T]
+        linear = (a.exp() - b.exp()).abs().sum(1).mean()
+        terms.append(linear + (n_fft / 2) ** 0.5 * torch.linalg.vector_norm(a - b, dim=1).mean())
+    return torch.stack(terms).sum()

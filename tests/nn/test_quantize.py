@@ -98,3 +98,35 @@ def test_bad_input_is_refused():
         quantizer.decode(torch.full((1, 3, 2), 7))
     with pytest.raises(ValueError, match="positive"):
         QuantizerConfig(n_codebooks=0)
+
+
+def test_each_item_may_have_its_own_depth():
+    """Structured dropout: an item gets what it would get alone, and codebooks it does without don't see it."""
+    torch.manual_seed(0)
+    quantizer, latent = ResidualQuantizer(CONFIG).eval(), torch.randn(3, 4, 5)
+    result = quantizer(latent, torch.tensor([2, 3, 1]))
+    for item, depth in enumerate((2, 3, 1)):
+        alone = quantizer(latent[item : item + 1], depth)
+        torch.testing.assert_close(result.vectors[item : item + 1], alone.vectors)
+        assert torch.equal(result.codes[item : item + 1, :depth], alone.codes)
+        assert (result.codes[item, depth:] == -1).all()
+    quantizer.train()
+    for codebook in quantizer.codebooks:
+        codebook.initialised.fill_(1)
+    before = [codebook.sums.clone() for codebook in quantizer.codebooks]
+    result = quantizer(latent, torch.tensor([2, 2, 1]))
+    assert result.codes.shape[1] == 2
+    moved = [not torch.equal(a, codebook.sums) for a, codebook in zip(before, quantizer.codebooks, strict=True)]
+    assert moved == [True, True, False]
+    torch.testing.assert_close(quantizer.codebooks[1].usage.sum(), torch.tensor(7 * 0.99 + 10 * 0.01))
+    with pytest.raises(ValueError, match="at least one codebook"):
+        quantizer(latent, torch.tensor([1, 0, 1]))
+
+
+def test_own_depths_pass_gradients_straight_through():
+    quantizer, latent = ResidualQuantizer(CONFIG).eval(), torch.randn(2, 4, 6, requires_grad=True)
+    result = quantizer(latent, torch.tensor([1, 3]))
+    (gradient,) = torch.autograd.grad((result.vectors * 3).sum(), latent, retain_graph=True)
+    assert torch.equal(gradient, torch.full_like(gradient, 3))
+    (gradient,) = torch.autograd.grad(result.commitment, latent)
+    assert (gradient.flatten(1).norm(dim=1) > 0).all()

@@ -9,9 +9,10 @@ import torch
 import nexus
 from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.nn.quantize import QuantizerConfig
-from nexus.recipes import encodec_tiny, vocos_tiny
+from nexus.recipes import encodec_tiny, soundstream_tiny, vocos_tiny
 from nexus.training.adversarial import AdversarialConfig
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
@@ -86,3 +87,25 @@ def test_encodec(cache):
     again = dataclasses.replace(recipe, fitted=str(cache / "run" / "weights"))
     figures_of(again, cache / "second")
     assert torch.equal(nexus.load(cache / "second" / "weights").encode(waveform), codes)
+
+
+def test_soundstream(cache):
+    recipe = dataclasses.replace(
+        soundstream_tiny.recipe,
+        loop=dataclasses.replace(LOOP, steps=3),
+        model=SoundStreamConfig(n_filters=2, quantizer=QuantizerConfig(n_codebooks=3, codebook_size=8, dim=4)),
+        cache=str(cache),
+        batch_size=2,
+        length=4096,
+        adversarial=soundstream_tiny.SoundStreamJudges(
+            start=1, items=1, length=2048, n_ffts=(128,), n_filters=2, wave_filters=4
+        ),
+    )
+    first, *_, last = figures_of(recipe, cache / "run")
+    assert first["discriminators/loss"] == 0
+    assert last["discriminators/loss"] > 0
+    assert last["model/adversarial"] > 0
+    codec = nexus.load(cache / "run" / "weights")
+    assert isinstance(codec, SoundStream)
+    codes = codec.encode(torch.randn(1, 1, 1000), denoise=True)
+    assert codec.decode(codes, length=1000).shape == (1, 1, 1000)
