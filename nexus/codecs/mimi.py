@@ -157,11 +157,19 @@ class Mimi(nn.Module):
             quantized_share: of the items; the others reach the decoder as they left the encoder.
         """
         self._check(waveform)
-        latent = run(self.encoder_stages, self._whole_frames(waveform))
+        latent = self.latent(waveform)
         quantized = self.quantizer(latent, n_codebooks, generator)
         chosen = torch.rand(len(latent), 1, 1, generator=generator).to(latent.device) < quantized_share
-        heard = run(self.decoder_stages, torch.where(chosen, quantized.vectors, latent))[..., : waveform.shape[-1]]
+        heard = self.sound(torch.where(chosen, quantized.vectors, latent))[..., : waveform.shape[-1]]
         return MimiOutput(heard, quantized.codes, quantized.commitment, quantized.perplexity, quantized.semantic)
+
+    def latent(self, waveform: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        """What is quantised."""
+        return run(self.encoder_stages, self._whole_frames(waveform))
+
+    def sound(self, latent: Float[Tensor, "B D T"]) -> Float[Tensor, "B C L"]:
+        """The waveform of a latent, quantised or not."""
+        return run(self.decoder_stages, latent)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Multi-scale mel distance, commitment and semantic distillation, at a random number of codebooks.
@@ -172,8 +180,7 @@ class Mimi(nn.Module):
         n_frames = -(-batch["waveform"].shape[-1] // self.hop_length)
         if self.config.feature_dim is not None and batch["features"].shape[-1] != n_frames:
             raise ValueError(f"features must have {n_frames} frames, as the codes, got {batch['features'].shape[-1]}")
-        depth = int(torch.randint(self.config.n_semantic, self.n_codebooks + 1, (), generator=generator))
-        result = self(batch["waveform"], depth, generator, self.config.quantized_share)
+        result = self(batch["waveform"], self.random_depth(generator), generator, self.config.quantized_share)
         terms = {
             "mel": mel_distance(result.waveform, batch["waveform"], self.sample_rate),
             "commitment": result.commitment,
@@ -184,6 +191,10 @@ class Mimi(nn.Module):
         return {"loss": torch.stack(list(terms.values())).sum()} | {
             k: v.detach() for k, v in (terms | perplexity).items()
         }
+
+    def random_depth(self, generator: torch.Generator | None = None) -> int:
+        """Quantiser dropout: from the semantic codebooks alone to all."""
+        return int(torch.randint(self.config.n_semantic, self.n_codebooks + 1, (), generator=generator))
 
     def semantic_distance(
         self, semantic: Float[Tensor, "B V T"], features: Float[Tensor, "B M T"]
