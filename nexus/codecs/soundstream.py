@@ -25,6 +25,9 @@ from nexus.nn.checkpoint import save_folder
 from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
 from nexus.process.spectral import mel_reconstruction
 
+# Spectra are of unnormalised windows, and so in the thousands; the paper does not say how its own are scaled.
+MEL_WEIGHT = 1e-3
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoundStreamConfig:
@@ -162,7 +165,11 @@ class SoundStream(nn.Module):
         depths = self.random_depths(len(waveform), generator)
         result = self(waveform, depths, generator, denoise=batch.get("denoise"))
         mel = mel_reconstruction(result.waveform, batch.get("target", waveform), self.sample_rate)
-        return {"loss": mel + result.commitment, "mel": mel.detach(), "commitment": result.commitment.detach()}
+        return {
+            "loss": MEL_WEIGHT * mel + result.commitment,
+            "mel": mel.detach(),
+            "commitment": result.commitment.detach(),
+        }
 
     def random_depths(self, n: int, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
         """Structured quantiser dropout (section III.C): for each item a number of codebooks from 1 to all of them."""

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
+from nexus.codecs.soundstream import MEL_WEIGHT, SoundStream, SoundStreamConfig
 from nexus.data import waveforms
 from nexus.data.noisy import NoisyCrops
 from nexus.media.audio import Audio
@@ -55,6 +55,7 @@ class SoundStreamTiny(Recipe):
     batch_size: int = 8
     length: int = 12000  # samples of a crop
     adversarial: SoundStreamJudges = field(default_factory=lambda: SoundStreamJudges(start=1000, items=4))
+    mel_weight: float = MEL_WEIGHT
     commitment_weight: float = 1.0
 
     def networks(self) -> dict[str, nn.Module]:
@@ -84,7 +85,7 @@ class SoundStreamTiny(Recipe):
         depths = codec.random_depths(len(target), generator)
         result = codec(batch["waveform"], depths, generator, denoise=batch["denoise"])
         mel = mel_reconstruction(result.waveform, target, codec.sample_rate)
-        total = mel + self.commitment_weight * result.commitment
+        total = self.mel_weight * mel + self.commitment_weight * result.commitment
         figures = {
             "mel": mel.detach(),
             "commitment": result.commitment.detach(),
