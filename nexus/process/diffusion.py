@@ -54,10 +54,12 @@ def diffusion_loss(
     noise: Float[Tensor, " B *axes"],
     step: Int[Tensor, " B"],
     prediction: Prediction,
+    weight: Float[Tensor, " B *axes"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """Mean squared error of the prediction for each item (the simple loss, eq. 14)."""
+    """Mean squared error of the prediction for each item (the simple loss, eq. 14), weighted by `weight` if given."""
     error = field(diffuse(schedule, data, noise, step), step) - target(schedule, data, noise, step, prediction)
-    return error.float().square().flatten(1).mean(dim=1)
+    square = error.float().square()
+    return (square if weight is None else weight * square).flatten(1).mean(dim=1)
 
 
 def data_field(field: Field, schedule: NoiseSchedule, prediction: Prediction) -> Field:

@@ -7,14 +7,15 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import cache_clips
@@ -56,6 +57,7 @@ class CogVideoXTiny(Recipe):
     stills_per_batch: int = 32
     clips_per_batch: int = 8
     drop_text: float = 0.1
+    emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6
 
@@ -111,14 +113,21 @@ class CogVideoXTiny(Recipe):
         save_folder(model, folder, kind="cogvideox", config=model.config, parts=parts, dtype=torch.float16)
 
 
-def plain_clips(folder: Path, split: str) -> list[tuple[UInt8[np.ndarray, "F H W 3"], str, dict[str, Any]]]:
-    """Frames, caption and facts of the cached clips that show one thing in clear weather."""
+class PlainClip(NamedTuple):
+    frames: UInt8[np.ndarray, "F H W 3"]
+    thing: UInt8[np.ndarray, "F H W"]  # what it covers
+    caption: str
+
+
+def plain_clips(folder: Path, split: str) -> list[PlainClip]:
+    """The cached clips that show one thing in clear weather."""
     clips = []
     for path in sorted(folder.glob(f"{split}-*.npy")):
         lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
-        for frames, line in zip(np.load(path, mmap_mode="r"), lines, strict=True):
+        things = np.load(path.with_suffix(".npz"))["thing"]
+        for frames, thing, line in zip(np.load(path, mmap_mode="r"), things, lines, strict=True):
             if line["facts"]["weather"] == "clear" and line["facts"]["companion"] is None:
-                clips.append((frames, line["caption"], line["facts"]))
+                clips.append(PlainClip(frames, thing, line["caption"]))
     return clips
 
 
@@ -132,7 +141,7 @@ class CachedLatents:
             save_file(encode(Path(folder), split, load(vae)), draft)
             os.replace(draft, path)
         stored = load_file(path)
-        self.latents, self.text, self.mask = (stored[k] for k in ("latents", "text", "mask"))
+        self.latents, self.things, self.text, self.mask = (stored[k] for k in ("latents", "things", "text", "mask"))
         self.null, self.null_mask = stored["null"], stored["null_mask"]
 
 
@@ -147,22 +156,34 @@ def encoder_hash(vae: str) -> str:
 
 @torch.no_grad()
 def encode(folder: Path, split: str, vae: CogVideoXVAE) -> dict[str, Tensor]:
-    """Means of all clips' latents [N, D, F, H, W] and the states of their captions [N, S, 384], half precision."""
+    """Means of all clips' latents [N, D, F, H, W] and the states of their captions [N, S, 384], half precision.
+
+    "things" [N, F, H, W] is true for the latents whose pixels show the thing in any of their frames.
+    """
     clips, latents = plain_clips(folder, split), []
     for start in range(0, len(clips), 8):
-        video = torch.from_numpy(np.stack([frames for frames, _, _ in clips[start : start + 8]])).float() / 127.5 - 1
+        video = torch.from_numpy(np.stack([clip.frames for clip in clips[start : start + 8]])).float() / 127.5 - 1
         latents.append(vae.encode(rearrange(video, "b f h w c -> b c f h w")).mean.half())
-    encoder, captions = minilm(), [caption for _, caption, _ in clips]
+    shown = torch.from_numpy(np.stack([clip.thing for clip in clips]))
+    encoder, captions = minilm(), [clip.caption for clip in clips]
     encoder.pad_to = 40
     parts = [encoder(captions[start : start + 64]) for start in range(0, len(captions), 64)]
     null, null_mask = encoder([""])
     return {
         "latents": torch.cat(latents),
+        "things": on_latents(shown, vae.config.temporal_compression_ratio, vae.config.spatial_compression_ratio),
         "text": torch.cat([states for states, _ in parts]).half(),
         "mask": torch.cat([mask for _, mask in parts]),
         "null": null[0].half(),
         "null_mask": null_mask[0],
     }
+
+
+def on_latents(thing: UInt8[Tensor, "N T Y X"], per_frame: int, per_side: int) -> Bool[Tensor, "N F H W"]:
+    """Where more than half of a pixel that a latent stands for is covered; the first frame has latents of its own."""
+    covered = F.max_pool2d((thing > 127).flatten(0, 1)[:, None].float(), per_side)[:, 0].unflatten(0, thing.shape[:2])
+    later = rearrange(covered[:, 1:], "n (f t) h w -> n f t h w", t=per_frame).amax(2)
+    return torch.cat([covered[:, :1], later], 1).bool()
 
 
 class LatentClips:
@@ -177,15 +198,19 @@ class LatentClips:
         stills = self.split == "train" and (index < recipe.still_steps or rng.random() < recipe.still_share)
         n = recipe.stills_per_batch if stills else recipe.clips_per_batch
         rows = torch.from_numpy(rng.integers(len(cached.latents), size=n))
-        latents, text, mask = cached.latents[rows].float(), cached.text[rows].float(), cached.mask[rows]
+        latents, things = cached.latents[rows].float(), cached.things[rows]
+        text, mask = cached.text[rows].float(), cached.mask[rows]
         if stills:
             frame = torch.from_numpy(rng.integers(latents.shape[2], size=n))
-            latents = latents[torch.arange(n), :, frame, None]
+            latents, things = latents[torch.arange(n), :, frame, None], things[torch.arange(n), frame, None]
         if self.split == "train":
             dropped = torch.from_numpy(rng.random(n) < recipe.drop_text)
             text[dropped], mask[dropped] = cached.null.float(), cached.null_mask
         length = int(mask.sum(1).max())
-        return {"latents": latents, "text": text[:, :length], "text_mask": mask[:, :length]}
+        batch = {"latents": latents, "text": text[:, :length], "text_mask": mask[:, :length]}
+        if self.split == "train":
+            batch["emphasis"] = recipe.emphasis * things.float()
+        return batch
 
 
 recipe = CogVideoXTiny()

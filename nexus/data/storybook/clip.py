@@ -26,9 +26,13 @@ _FREE = ("air", "swim", "space")  # realms that have no ground
 
 @dataclass(frozen=True)
 class StoryClip:
-    """`frames` at `fps` of what `caption` says; `facts` says it in keys."""
+    """`frames` at `fps` of what `caption` says; `facts` says it in keys.
+
+    `thing` is how much of each pixel the thing covers, 0 to 255 (what a wave before it hides is counted).
+    """
 
     frames: UInt8[np.ndarray, "F H W 3"]
+    thing: UInt8[np.ndarray, "F H W"]
     fps: int
     caption: str
     facts: Facts
@@ -55,7 +59,7 @@ def clip(
     rng = np.random.default_rng([_STREAMS[split], seed])
     facts = _facts(find_nouns(nouns), rng)
     words = caption(facts, rng)
-    return StoryClip(_film(facts, size, frames, fps, rng), fps, words, facts)
+    return StoryClip(*_film(facts, size, frames, fps, rng), fps, words, facts)
 
 
 def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:
@@ -97,8 +101,13 @@ def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:
     )
 
 
-def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Generator) -> UInt8[np.ndarray, "F H W 3"]:
-    """Draws on a canvas twice as fine as the frames; the camera's window of it is shrunk to each frame."""
+def _film(
+    facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "F H W 3"], UInt8[np.ndarray, "F H W"]]:
+    """Frames, and what of them the thing covers.
+
+    Drawn on a canvas twice as fine as the frames; the camera's window of it is shrunk to each frame.
+    """
     height = 2 * size
     noun, place, path = ALL[facts.noun], PLACES[facts.place], PATHS[facts.motion]
     background = draw_place(place, facts.time, height, rng)
@@ -112,7 +121,8 @@ def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Gener
         friend = sprite(ALL[facts.companion], None, rest_x > 0.5)
         _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, rng), 0.0)
     phase = float(rng.uniform(0, 6))
-    film = np.empty((n_frames, size, size, 3), np.uint8)
+    film, thing = np.empty((n_frames, size, size, 3), np.uint8), np.empty((n_frames, size, size), np.uint8)
+    outline = Image.merge("LA", (Image.new("L", picture.size, 255), picture.getchannel("A")))
     for k in range(n_frames):
         u, seconds = k / max(n_frames - 1, 1), k / fps
         x, y, factor = path.at(u, rest_x, rest_y)
@@ -123,11 +133,15 @@ def _film(facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Gener
             _front_wave(canvas, facts.time, seconds)
         left, top, side = camera_window(facts.camera, u, (rest_x, rest_y - tall / 2))
         x0, y0, span = height * (left + MARGIN), height * top, height * side
-        frame = canvas.resize((size, size), Image.Resampling.BILINEAR, box=(x0, y0, x0 + span, y0 + span))
+        window = (x0, y0, x0 + span, y0 + span)
+        frame = canvas.resize((size, size), Image.Resampling.BILINEAR, box=window)
+        cover = Image.new("L", canvas.size)
+        _put(cover, outline, x, y - lift, tall * factor, tilt)
+        thing[k] = np.asarray(cover.resize((size, size), Image.Resampling.BILINEAR, box=window))
         if facts.weather != "clear":
             weather.draw(frame, seconds)
         film[k] = np.asarray(frame)
-    return film
+    return film, thing
 
 
 def _height(noun: Noun, picture: Image.Image, rng: np.random.Generator) -> float:
@@ -207,9 +221,10 @@ class StoryClips:
 def cache_clips(
     folder: str | Path, n: int, split: Split = "train", *, seed: int = 0, shard: int = 250, **settings: object
 ) -> Path:
-    """Renders clips 0 to n - 1 into `split-00000.npy` (uint8 [shard, F, H, W, 3]) and `split-00000.jsonl`; resumes.
+    """Renders clips 0 to n - 1 into `split-00000.npy` (uint8 [shard, F, H, W, 3]), `.npz` and `.jsonl`; resumes.
 
-    A line of the JSON file holds "caption" and "facts" of the clip in that row.
+    A line of the JSON file holds "caption" and "facts" of the clip in that row, row i of the array "thing" in the
+    .npz file what the thing covers (uint8 [F, H, W]).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +236,7 @@ def cache_clips(
         batch = [clips[index] for index in range(start, min(start + shard, n))]
         lines = "".join(json.dumps({"caption": c.caption, "facts": asdict(c.facts)}) + "\n" for c in batch)
         stem.with_suffix(".jsonl").write_text(lines)
+        np.savez_compressed(stem.with_suffix(".npz"), thing=np.stack([c.thing for c in batch]))
         with open(draft := f"{stem}.npy.part", "wb") as file:
             np.save(file, np.stack([c.frames for c in batch]))
         os.replace(draft, stem.with_suffix(".npy"))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.media.video import Video
 from nexus.models.video.cogvideox_transformer import Transformer, TransformerConfig
-from nexus.process.diffusion import Field, data_field, diffusion_loss
+from nexus.process.diffusion import Field, data_field, diffusion_loss, levels
 from nexus.process.guidance import extrapolate
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
@@ -79,7 +79,9 @@ class CogVideoX(nn.Module):
         """Velocity error at steps drawn evenly; each batch spreads its items over the schedule.
 
         Args:
-            batch: latents [B, D, F, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask.
+            batch: latents [B, D, F, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask; and
+                perhaps emphasis [B, F, H, W], by how much more than the rest a place counts. It is scaled by the signal
+                that is left in x_t (alpha^2): weights that tell what the noise still hides would bias the estimate.
         """
         rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.schedule
@@ -91,7 +93,11 @@ class CogVideoX(nn.Module):
         def velocity(x_t: Tensor, step: Tensor) -> Tensor:
             return self.network(x_t, step, batch["text"], batch["text_mask"])
 
-        return {"loss": diffusion_loss(velocity, schedule, latents, noise, step, "velocity").mean()}
+        weight = None
+        if "emphasis" in batch:
+            signal = levels(schedule, step, latents)[0].square()
+            weight = 1 + signal * batch["emphasis"][:, None].expand_as(latents)
+        return {"loss": diffusion_loss(velocity, schedule, latents, noise, step, "velocity", weight).mean()}
 
     @torch.no_grad()
     def generate(
