@@ -40,12 +40,14 @@ class SoundBlocks:
     rate: int
     channels: int
     blocks: Pieces
+    length: int | None = None  # samples a channel, as declared; None where they have to be counted
 
     def resample(self, rate: int) -> "SoundBlocks":
         """At another rate: to the bit what `Audio.resample` makes of the whole."""
         if rate == self.rate:
             return self
-        return replace(self, rate=rate, blocks=resampled(self.blocks, self.rate, rate, self.channels))
+        length = None if self.length is None else math.ceil(Fraction(self.length * rate, self.rate))
+        return replace(self, rate=rate, length=length, blocks=resampled(self.blocks, self.rate, rate, self.channels))
 
 
 def open_blocks(path: PathLike, size: int = BLOCK) -> SoundBlocks:
@@ -173,7 +175,7 @@ def _open_ffmpeg(path: Path, size: int) -> SoundBlocks:
 def _open_sndfile(path: Path, size: int, least: int = 0) -> SoundBlocks:
     """`least` samples must be there."""
     with soundfile.SoundFile(str(path)) as file:
-        rate, channels = file.samplerate, file.channels
+        rate, channels, length = file.samplerate, file.channels, file.frames
 
     def blocks() -> Pieces:
         n = 0
@@ -184,7 +186,7 @@ def _open_sndfile(path: Path, size: int, least: int = 0) -> SoundBlocks:
         if n < least:
             raise CutShort(f"it ends after {n} of {least} samples")
 
-    return SoundBlocks(rate=rate, channels=channels, blocks=blocks())
+    return SoundBlocks(rate=rate, channels=channels, blocks=blocks(), length=length)
 
 
 def _open_wav(path: Path, size: int) -> SoundBlocks:
@@ -211,7 +213,7 @@ def _open_flac(path: Path, size: int) -> SoundBlocks:
     packed = int.from_bytes(info[18:26], "big")  # 20 bits rate, 3 channels - 1, 5 bits - 1, 36 samples
     rate, channels, declared = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
     if declared == 0 and path.stat().st_size < 20_000 and not _has_flac_frame(path):
-        return SoundBlocks(rate=rate, channels=channels, blocks=iter(()))
+        return SoundBlocks(rate=rate, channels=channels, blocks=iter(()), length=0)
     return _open_sndfile(path, size, least=declared)
 
 
