@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nexus.cli import data, eval, film, models, music, rate, say, sound, train, video
+from nexus.cli import codec, data, eval, film, models, music, rate, say, sound, train, video
 
 USAGE, FAILED, STOPPED = 2, 1, 130
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for command in (film.film, say.say, music.music, sound.sound, video.video, models.models, train.train):
     app.command()(command)
+app.add_typer(codec.app, name="codec")
 app.add_typer(data.app, name="data")
 eval.app.command()(rate.rate)
 app.add_typer(eval.app, name="eval")
