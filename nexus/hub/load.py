@@ -19,11 +19,14 @@ FAMILIES = (
     "cogvideox_sat",
     "f5tts",
     "vocos",
+    "nemo",
+    "facodec",
     "hifigan",
     "bigvgan",
     "dac",
     "encodec_lm",
     "encodec",
+    "mimi",
 )
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,11 +36,15 @@ _LICENCES = {
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
     "facebook/encodec_48khz": "MIT",
+    "kyutai/mimi": "CC-BY-4.0",
     "descript/dac_16khz": "MIT",
     "descript/dac_24khz": "MIT",
     "descript/dac_44khz": "MIT",
     "charactr/vocos-mel-24khz": "MIT",
     "charactr/vocos-encodec-24khz": "MIT",
+    "amphion/naturalspeech3_facodec": "Apache-2.0",
+    "nvidia/audio-codec-44khz": "NVIDIA (nsclv1), non-commercial",
+    "nvidia/low-frame-rate-speech-codec-22khz": "NVIDIA (nsclv1), non-commercial",
     "microsoft/speecht5_hifigan": "MIT",
     "nvidia/bigvgan_v2_44khz_128band_512x": "MIT",
     "nvidia/bigvgan_v2_44khz_128band_256x": "MIT",
@@ -138,7 +145,6 @@ def describe(source: Source, kind: str) -> ModelInfo:
 
 def weights_hash(source: Source) -> str:
     """SHA-256 over the hashes of a source's parts and its weight files, in order of their names; 16 hex digits."""
-    suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
     files = [source.path]
     if source.is_folder:
         files = sorted(path for path in source.path.rglob("*") if _holds_weights(path))
@@ -154,5 +160,5 @@ def weights_hash(source: Source) -> str:
 
 
 def _holds_weights(path: Path) -> bool:
-    suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt"}
+    suffixes = {".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".nemo"}
     return path.suffix in suffixes or path.name.startswith(("g_", "generator"))  # HiFi-GAN's have no suffix

@@ -16,6 +16,10 @@ KINDS = {
     "encodec-lm": ("nexus.codecs.encodec_lm", "EncodecLMConfig", "EncodecLM"),
     "soundstream": ("nexus.codecs.soundstream", "SoundStreamConfig", "SoundStream"),
     "dac": ("nexus.codecs.dac", "DacConfig", "Dac"),
+    "mimi": ("nexus.codecs.mimi", "MimiConfig", "Mimi"),
+    "facodec": ("nexus.codecs.facodec", "FACodecConfig", "FACodec"),
+    "fsq-codec": ("nexus.codecs.fsq_codec", "FSQCodecConfig", "FSQCodec"),
+    "semantic": ("nexus.codecs.semantic", "SemanticConfig", "SemanticTokens"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
     "hifigan": ("nexus.codecs.hifigan", "HiFiGANConfig", "HiFiGAN"),
     "bigvgan": ("nexus.codecs.bigvgan", "BigVGANConfig", "BigVGAN"),
@@ -69,4 +73,8 @@ def _part(role: str, part: str, source: Source) -> Any:
 
         return Phonemizer()
     inner = source.part(part) if (source.path / part).is_dir() else find(part)
+    if role == "speech_encoder":
+        from nexus.hub.speech_encoder import load_speech_encoder
+
+        return load_speech_encoder(inner, source.config["config"]["layer"])
     return load(inner)

@@ -12,11 +12,15 @@ OFFICIAL = (
     "facebook/encodec_24khz",
     "facebook/encodec_32khz",
     "facebook/encodec_48khz",
+    "kyutai/mimi",
     "descript/dac_16khz",
     "descript/dac_24khz",
     "descript/dac_44khz",
     "charactr/vocos-mel-24khz",
     "charactr/vocos-encodec-24khz",
+    "amphion/naturalspeech3_facodec",
+    "nvidia/audio-codec-44khz",
+    "nvidia/low-frame-rate-speech-codec-22khz",
     "microsoft/speecht5_hifigan",
     "nvidia/bigvgan_v2_44khz_128band_512x",
     "nvidia/bigvgan_v2_44khz_128band_256x",
@@ -35,7 +39,7 @@ OFFICIAL = (
     "THUDM/CogVideoX-2b",
     "THUDM/CogVideoX-5b",
 )
-_WANTED = ["*.json", "*.safetensors", "*.bin", "*.th", "*.pt", "*.txt", "*.model", "*.yaml"]
+_WANTED = ["*.json", "*.safetensors", "*.bin", "*.th", "*.pt", "*.txt", "*.model", "*.yaml", "*.nemo"]
 _UNWANTED = ["*discriminator*"]  # of BigVGAN, with its optimizer: larger than the vocoder
 
 
@@ -99,7 +103,14 @@ def find(name: str | Path) -> Source:
         return Source(text, EMBEDDED / text.removeprefix("nexus/"))
     if Path(text).expanduser().exists():
         return Source(text, Path(text).expanduser())
-    if text.startswith(("/", "./", "../", "~")) or Path(text).suffix in {".safetensors", ".pt", ".pth", ".bin", ".th"}:
+    if text.startswith(("/", "./", "../", "~")) or Path(text).suffix in {
+        ".safetensors",
+        ".pt",
+        ".pth",
+        ".bin",
+        ".th",
+        ".nemo",
+    }:
         raise FileNotFoundError(f"{text}: no such file or folder")
     if text.count("/") != 1 or text.startswith("nexus/"):
         raise ValueError(f"unknown model {text!r}; {_nearest(text)}")
