@@ -1,5 +1,5 @@
 """How DAC is judged (arXiv:2306.06546, section 3.4): complex STFTs of three windows, each in five bands, beside periods
-of the waveform, all on sound without offset and at one level; and the sums over judges that it is trained by.
+of the waveform, all on sound without offset and at one level. The losses are those of `nexus.process.least_squares`.
 
 Deviation: periods are padded only where a row is not full (`nexus.process.adversarial.multi_period`).
 Axes: B batch, L waveform samples, T frames, F frequency bins.
@@ -13,16 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nexus.media.features import stft
-from nexus.process.adversarial import (
-    Discriminators,
-    Judgement,
-    discriminator_least_squares,
-    generator_least_squares,
-    multi_period,
-)
+from nexus.process.adversarial import Discriminators, Judgement, multi_period
 
 BANDS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # their edges, of half the sample rate
-FEATURE_WEIGHT = 2.0  # beside the adversarial loss
 PEAK = 0.8
 
 
@@ -77,24 +70,3 @@ def dac_judges(
     widths: tuple[int, ...] = (32, 128, 512, 1024, 1024),
 ) -> Levelled:
     return Levelled(*multi_period(periods, widths), *(BandDiscriminator(n_fft, n_filters) for n_fft in n_ffts))
-
-
-def judges_loss(real: Judgement, fake: Judgement) -> Float[Tensor, ""]:
-    """Least squares, summed over judges."""
-    return len(real.logits) * discriminator_least_squares(real, fake)
-
-
-def generator_loss(real: Judgement, fake: Judgement) -> dict[str, Tensor]:
-    """Least squares and twice the L1 distances of all features, summed over judges and layers, and both."""
-    adversarial = len(fake.logits) * generator_least_squares(fake)
-    pairs = [
-        (r.detach(), f)
-        for layers_r, layers_f in zip(real.features, fake.features, strict=True)
-        for r, f in zip(layers_r, layers_f, strict=True)
-    ]
-    matching = torch.stack([F.l1_loss(f, r) for r, f in pairs]).sum()
-    return {
-        "loss": adversarial + FEATURE_WEIGHT * matching,
-        "adversarial": adversarial.detach(),
-        "features": matching.detach(),
-    }

@@ -9,24 +9,20 @@ which tell vowels from consonants but not words. `features` is the place to put 
 
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from nexus.codecs.mimi import Mimi, MimiConfig, mimi_seanet
-from nexus.data import waveforms
-from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel
 from nexus.nn.quantize import QuantizerConfig
 from nexus.nn.sliding import SlidingTransformerConfig
-from nexus.process.adversarial import Discriminators
 from nexus.process.spectral import mel_distance
-from nexus.training.adversarial import AdversarialConfig, waiting
-from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
+from nexus.training.adversarial import AdversarialConfig
+from nexus.training.recipe import Batch, LoopConfig, OptimizerConfig
+from nexus.training.sounds import SoundRecipe
 
 N_CEPSTRA = 20
 
@@ -59,83 +55,50 @@ def cepstra(waveform: Float[Tensor, "B 1 L"], sample_rate: int, hop_length: int)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MimiTiny(Recipe):
+class MimiTiny(SoundRecipe[Mimi]):
     name: str = "mimi-tiny"
     loop: LoopConfig = LoopConfig(steps=4000, ema_decay=0.995, save_every=100, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=8e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: MimiConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech",)
-    corpus: str = "../shared/data/speech"
-    cache: str = "runs/cache"
-    batch_size: int = 8
     length: int = 15360  # samples of a crop: eight frames
-    adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(start=2000, items=4))
+    adversarial: AdversarialConfig = AdversarialConfig(start=2000, items=4)
     commitment_weight: float = 1.0
     semantic_weight: float = 1.0
 
-    def networks(self) -> dict[str, nn.Module]:
-        return {"model": Mimi(self.model), "discriminators": self.adversarial.discriminators()}
+    @property
+    def sample_rate(self) -> int:
+        return self.model.sample_rate
 
-    def objectives(self, networks: Networks) -> tuple[Objective, ...]:
-        return (
-            Objective("discriminators", ("discriminators",), self.discriminator_loss, self.adversarial.optimizer),
-            Objective("model", ("model",), self.model_loss, self.optimizer),
-        )
+    def build(self) -> Mimi:
+        return Mimi(self.model)
 
     def features(self, codec: Mimi, waveform: Float[Tensor, "B 1 L"]) -> Float[Tensor, "B M T"]:
         """What the semantic codes shall mean."""
         return cepstra(waveform, codec.sample_rate, codec.hop_length)
 
-    def discriminator_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        codec, judges = networks["model"], networks["discriminators"]
-        assert isinstance(codec, Mimi) and isinstance(judges, Discriminators)
-        if not self.adversarial.joined(batch):
-            return waiting()
-        waveform = batch["waveform"][: self.adversarial.items]
-        with torch.no_grad():  # by way of the codes, for the codebooks follow in the model's turn alone
-            codes = codec.quantizer.encode(codec.latent(waveform), codec.random_depth(generator))
-            output = codec.sound(codec.quantizer.decode(codes))[..., : waveform.shape[-1]]
-        return self.adversarial.discriminator_loss(judges, waveform, output, generator)
-
-    def model_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        codec, judges, waveform = networks["model"], networks["discriminators"], batch["waveform"]
-        assert isinstance(codec, Mimi) and isinstance(judges, Discriminators)
-        result = codec(waveform, codec.random_depth(generator), generator, self.model.quantized_share)
-        mel = mel_distance(result.waveform, waveform, codec.sample_rate)
-        semantic = codec.semantic_distance(result.semantic, self.features(codec, waveform))
+    def reconstruct(self, model: Mimi, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        waveform = batch["waveform"]
+        result = model(waveform, model.random_depth(generator), generator, self.model.quantized_share)
+        mel = mel_distance(result.waveform, waveform, model.sample_rate)
+        semantic = model.semantic_distance(result.semantic, self.features(model, waveform))
         total = mel + self.commitment_weight * result.commitment + self.semantic_weight * semantic
-        figures = {
+        return result.waveform, {
+            "loss": total,
             "mel": mel.detach(),
             "commitment": result.commitment.detach(),
             "semantic": semantic.detach(),
             "perplexity": result.perplexity.mean(),
             "perplexity_semantic": result.perplexity[0],
         }
-        if self.adversarial.joined(batch):
-            loss, judged = self.adversarial.generator_loss(judges, waveform, result.waveform, generator)
-            total, figures = total + loss, figures | judged
-        return {"loss": total, **figures}
 
-    def recordings(self, split: Literal["train", "valid"]) -> list:
-        return waveforms.recordings(
-            self.sources, split, corpus=self.corpus, cache=self.cache, sample_rate=self.model.sample_rate
-        )
+    def heard(self, model: Mimi, batch: Batch, generator: torch.Generator) -> Tensor:
+        """By way of the codes, for the codebooks follow in the model's turn alone."""
+        codes = model.quantizer.encode(model.latent(batch["waveform"]), model.random_depth(generator))
+        return model.sound(model.quantizer.decode(codes))[..., : batch["waveform"].shape[-1]]
 
-    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        return waveforms.RandomCrops(
-            self.recordings(split), length=self.length, batch_size=self.batch_size, seed=self.loop.seed
-        )
-
-    def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
-        assert isinstance(model, Mimi)
-        rate = model.sample_rate
-        waveform = torch.from_numpy(self.recordings("valid")[0][: 8 * rate] / 32767).float()[None, None]
-        output = model.decode(model.encode(waveform), length=waveform.shape[-1])
-        return {"original": Audio(waveform[0], rate), "coded": Audio(output[0], rate)}
-
-    def export(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, Mimi)
-        model.save(folder, dtype=torch.float16)
+    def again(self, model: Mimi, waveform: Tensor) -> Tensor:
+        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 recipe = MimiTiny()

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from nexus.process import adversarial
-from nexus.process.adversarial import Discriminators
+from nexus.process.adversarial import Discriminators, Judgement
+from nexus.process.least_squares import (
+    FEATURE_WEIGHT,
+    discriminator_sum,
+    feature_distances,
+    generator_sum,
+)
 from nexus.training.recipe import Batch, OptimizerConfig
 
 
@@ -21,7 +27,7 @@ class AdversarialConfig:
     n_filters: int = 8
     periods: tuple[int, ...] = (2, 3, 5)
     widths: tuple[int, ...] = (8, 32, 64, 64)  # of the period discriminators
-    weight: float = 0.06  # of the hinge loss
+    weight: float = 0.06  # of the adversarial loss
     feature_weight: float = 0.12  # of feature matching
     # Constant: a rate that follows the generator's would be small by the time the discriminators join.
     optimizer: OptimizerConfig = field(
@@ -46,19 +52,48 @@ class AdversarialConfig:
         self, judges: Discriminators, real: Tensor, fake: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         real, fake = self.excerpts(real, fake.detach(), generator)
-        return {"loss": adversarial.discriminator_hinge(judges(real), judges(fake))}
+        return {"loss": self.unmask(judges(real), judges(fake))}
 
     def generator_loss(
         self, judges: Discriminators, real: Tensor, fake: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of hinge loss and feature matching, and both for the log."""
+        """Weighted sum of the adversarial loss and feature matching, and both for the log."""
         real, fake = self.excerpts(real, fake, generator)
         with torch.no_grad():
             truth = judges(real)
         judged = judges(fake)
-        hinge, matching = adversarial.generator_hinge(judged), adversarial.feature_matching(truth, judged)
-        total = self.weight * hinge + self.feature_weight * matching
-        return total, {"adversarial": hinge.detach(), "features": matching.detach()}
+        deceit, matching = self.deceive(judged), self.match(truth, judged)
+        total = self.weight * deceit + self.feature_weight * matching
+        return total, {"adversarial": deceit.detach(), "features": matching.detach()}
+
+    def unmask(self, real: Judgement, fake: Judgement) -> Tensor:
+        """What the discriminators minimise."""
+        return adversarial.discriminator_hinge(real, fake)
+
+    def deceive(self, fake: Judgement) -> Tensor:
+        """What the generator minimises."""
+        return adversarial.generator_hinge(fake)
+
+    def match(self, real: Judgement, fake: Judgement) -> Tensor:
+        """How far features of the fake are from the real's."""
+        return adversarial.feature_matching(real, fake)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastSquaresConfig(AdversarialConfig):
+    """Sums over judges, as HiFi-GAN's and DAC's."""
+
+    weight: float = 1.0
+    feature_weight: float = FEATURE_WEIGHT
+
+    def unmask(self, real: Judgement, fake: Judgement) -> Tensor:
+        return discriminator_sum(real, fake)
+
+    def deceive(self, fake: Judgement) -> Tensor:
+        return generator_sum(fake)
+
+    def match(self, real: Judgement, fake: Judgement) -> Tensor:
+        return feature_distances(real, fake).sum()
 
 
 def waiting() -> dict[str, Tensor]:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nexus.process.adversarial import Judgement
-from nexus.process.dac_judges import BandDiscriminator, dac_judges, generator_loss, judges_loss
+from nexus.process.dac_judges import BandDiscriminator, dac_judges
 
 
 class Signal:
@@ -88,17 +87,6 @@ def test_every_parameter_and_the_sound_get_a_gradient():
     sum(logits.square().mean() for logits in model(x).logits).backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
     assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-
-
-def test_losses_at_known_answers():
-    one, none = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
-    real = Judgement([one, one], [[one, one], [one]])
-    fake = Judgement([none, none], [[none, one], [none]])
-    assert judges_loss(real, fake) == 0
-    assert judges_loss(fake, real) == 4
-    result = generator_loss(real, fake)
-    assert (result["adversarial"], result["features"], result["loss"]) == (2, 2, 6)
-    assert generator_loss(real, real)["loss"] == 0
 
 
 def test_bands_must_rise():

@@ -1,4 +1,4 @@
-"""The recipes of the vocoder and the codec take steps, with and without discriminators, and export what loads."""
+"""The recipes of vocoders and codecs take steps, with and without discriminators, and export what loads."""
 
 import dataclasses
 
@@ -9,10 +9,11 @@ import torch
 import nexus
 from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.hifigan import HiFiGAN
 from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.nn.quantize import QuantizerConfig
-from nexus.recipes import encodec_tiny, soundstream_tiny, vocos_tiny
+from nexus.recipes import encodec_tiny, hifigan_tiny, soundstream_tiny, vocos_tiny
 from nexus.training.adversarial import AdversarialConfig
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
@@ -57,6 +58,40 @@ def test_vocos(cache):
     assert model.decode(torch.randn(1, 100, 5)).shape == (1, 1, 4 * 256)
     again = dataclasses.replace(recipe, start=str(cache / "run" / "weights")).networks()["model"]
     torch.testing.assert_close(again.state_dict(), model.state_dict())
+
+
+def test_hifigan(cache):
+    tiny = hifigan_tiny.tiny()
+    recipe = dataclasses.replace(
+        hifigan_tiny.recipe,
+        loop=LOOP,
+        model=dataclasses.replace(tiny, upsampler=dataclasses.replace(tiny.upsampler, dim=8)),
+        cache=str(cache),
+        batch_size=2,
+        length=4096,
+        adversarial=hifigan_tiny.HiFiGANJudges(
+            start=1, items=1, length=1024, periods=(2,), widths=(2, 3), n_scales=2, scale_width=16
+        ),
+    )
+    first, second = figures_of(recipe, cache / "run")
+    assert first["discriminators/loss"] == 0
+    assert first["model/loss"] == pytest.approx(45 * first["model/mel"], rel=1e-4)
+    # Three judges, that know nothing yet: each loses about 1 on what is real.
+    assert 2 < second["discriminators/loss"] < 5
+    figures = (second[f"model/{name}"] for name in ("mel", "adversarial", "features"))
+    assert second["model/loss"] == pytest.approx(sum(w * x for w, x in zip((45, 1, 2), figures, strict=True)), rel=1e-4)
+    model = nexus.load(cache / "run" / "weights")
+    assert isinstance(model, HiFiGAN)
+    assert model.decode(torch.randn(1, 100, 5)).shape == (1, 1, 5 * 256)
+
+
+def test_samples_let_hear_each_source_once(cache):
+    np.save(cache / "speech-valid-24000.npy", np.load(cache / "speech-train-24000.npy"))
+    recipe = dataclasses.replace(hifigan_tiny.recipe, sources=("speech", "speech"), cache=str(cache), sample_seconds=1)
+    heard = recipe.samples(recipe.build().eval(), 0)
+    assert list(heard) == ["speech-original", "speech"]
+    assert heard["speech-original"].samples.shape == (1, 24000)
+    assert heard["speech"].samples.shape == (1, 24000 // 256 * 256)
 
 
 def test_encodec(cache):
