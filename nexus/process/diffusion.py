@@ -1,7 +1,8 @@
 """Discrete diffusion (arXiv:2006.11239): the forward process, what a network predicts of it, and the loss.
 
-A network is a field `(x_t, step[B]) -> prediction`. Predictions: "noise" (epsilon), "velocity"
-(`alpha * noise - sigma * data`, arXiv:2202.00512) or "data" (x_0). Solvers see only its estimate of the data.
+A network is a function `(x_t, step[B]) -> prediction`. Predictions: "noise" (epsilon), "velocity"
+(`alpha * noise - sigma * data`, arXiv:2202.00512), "data" (x_0) or, on straight paths, "flow" (`noise - data`).
+Solvers see only its estimate of the data at a level.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from nexus.process.levels import Level
 from nexus.process.schedule import NoiseSchedule
 
-Field = Callable[[Tensor, Tensor], Tensor]
-Prediction = Literal["noise", "velocity", "data"]
+Network = Callable[[Tensor, Tensor], Tensor]
+DataField = Callable[[Tensor, Level], Tensor]  # (x [B, ...], its level) to an estimate of the data [B, ...]
+Prediction = Literal["noise", "velocity", "data", "flow"]
 
 
 def levels(schedule: NoiseSchedule, step: Int[Tensor, " B"], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,11 +47,13 @@ def target(
     alpha, sigma = levels(schedule, step, data)
     if prediction == "velocity":
         return alpha * noise - sigma * data
+    if prediction == "flow":
+        return noise - data
     return noise if prediction == "noise" else data
 
 
 def diffusion_loss(
-    field: Field,
+    field: Network,
     schedule: NoiseSchedule,
     data: Float[Tensor, " B *axes"],
     noise: Float[Tensor, " B *axes"],
@@ -62,20 +67,45 @@ def diffusion_loss(
     return (square if weight is None else weight * square).flatten(1).mean(dim=1)
 
 
-def data_field(field: Field, schedule: NoiseSchedule, prediction: Prediction) -> Field:
-    """The field's estimate of the data, which is what solvers take.
+def data_field(network: Network, prediction: Prediction) -> DataField:
+    """The network's estimate of the data, which is what solvers take.
 
-    Raises:
-        ValueError: a noise prediction with zero terminal SNR, where it says nothing about the data.
+    Raises (when it is asked there):
+        ValueError: a noise prediction where no signal is left: it says nothing about the data.
     """
-    if prediction == "noise" and schedule.signal[-1] == 0:
-        raise ValueError("a noise prediction gives no data where no signal is left; predict velocity or data instead")
 
-    def estimate(x_t: Tensor, step: Tensor) -> Tensor:
-        alpha, sigma = levels(schedule, step, x_t)
-        answer = field(x_t, step)
+    def estimate(x: Tensor, level: Level) -> Tensor:
+        if prediction == "noise" and level.alpha == 0:
+            raise ValueError(
+                "a noise prediction gives no data where no signal is left; predict velocity or data instead"
+            )
+        answer = network(x, level.times(x))
+        if prediction == "data":
+            return answer
+        if prediction == "flow":
+            return (x - level.sigma * answer) / (level.alpha + level.sigma)
         if prediction == "velocity":
-            return alpha * x_t - sigma * answer
-        return (x_t - sigma * answer) / alpha if prediction == "noise" else answer
+            return level.alpha * x - level.sigma * answer
+        return (x - level.sigma * answer) / level.alpha
+
+    return estimate
+
+
+def clipped(field: DataField, most: float | int = 1.0) -> DataField:
+    """Estimates within -most to most, as DDPM does with pixels."""
+    return lambda x, level: field(x, level).clamp(-most, most)
+
+
+def dynamically_clipped(field: DataField, quantile: float = 0.995, most: float | int = 1.0) -> DataField:
+    """Dynamic thresholding (Imagen, arXiv:2205.11487, section 2.3).
+
+    Each item is clipped at a quantile of its absolute values (between 1 and `most`) and divided by it.
+    """
+
+    def estimate(x: Tensor, level: Level) -> Tensor:
+        data = field(x, level)
+        limit = data.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=1, max=max(most, 1.0))
+        limit = limit.to(data.dtype).reshape(-1, *[1] * (data.ndim - 1))
+        return data.clamp(-limit, limit) / limit
 
     return estimate

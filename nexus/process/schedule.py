@@ -5,11 +5,15 @@ Tables are float64.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
+
+from nexus.process.levels import DATA, Level, Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,40 @@ class NoiseSchedule:
         signal = self.signal[step.cpu().clamp(min=0)]
         return torch.where(step.cpu() < 0, torch.ones_like(signal), signal)
 
+    @property
+    def ratios(self) -> Float[Tensor, " N"]:
+        """sigma / alpha of every step, rising."""
+        return ((1 - self.signal) / self.signal).sqrt()
+
+    def path(self, times: Real[Tensor, " n"]) -> Path:
+        """The levels at these steps; -1 is the data, between two steps the ratio sigma / alpha is interpolated."""
+        return [self._level(time) for time in times.tolist()]
+
+    def path_of(self, ratios: Iterable[float | int], whole_steps: bool = False) -> Path:
+        """The levels of these ratios sigma / alpha (`karras`, `exponential`), then the data.
+
+        The network is told the step that has such a ratio, by its logarithm between two; or the nearest `whole_steps`.
+        """
+        known, path = self.ratios.log().numpy(), []
+        for ratio in ratios:
+            time = float(np.interp(math.log(ratio), known, np.arange(self.n_steps)))
+            path.append(_variance_kept(ratio, round(time) if whole_steps else time))
+        return [*path, DATA]
+
+    def _level(self, time: float | int) -> Level:
+        if time < 0:
+            return DATA
+        if time == int(time):
+            signal = float(self.signal[int(time)])
+            return Level(math.sqrt(signal), math.sqrt(1 - signal), time)
+        return _variance_kept(float(np.interp(time, np.arange(self.n_steps), self.ratios.numpy())), time)
+
+
+def _variance_kept(ratio: float | int, time: float | int) -> Level:
+    """The level of that ratio at which the squares of alpha and sigma sum to one."""
+    alpha = 1 / math.sqrt(1 + ratio**2)
+    return Level(alpha, ratio * alpha, time)
+
 
 def from_betas(betas: Float[Tensor, " N"]) -> NoiseSchedule:
     return NoiseSchedule((1 - betas.double()).cumprod(0))
@@ -58,6 +96,22 @@ def cosine(n_steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) 
     """Improved DDPM's cosine (arXiv:2102.09672, eq. 17); betas are capped so that the last step keeps some signal."""
     t = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
     signal = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    return from_betas((1 - signal[1:] / signal[:-1]).clamp(max=max_beta))
+
+
+def sigmoid(n_steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> NoiseSchedule:
+    """Betas that rise as a logistic function from -6 to 6 (GeoDiff, arXiv:2203.02923)."""
+    return from_betas(torch.sigmoid(torch.linspace(-6, 6, n_steps, dtype=torch.float64)) * (end - start) + start)
+
+
+def laplace(n_steps: int = 1000, mean: float = 0.0, scale: float = 0.5, max_beta: float = 0.999) -> NoiseSchedule:
+    """Log signal-to-noise ratios that are Laplace distributed: most steps near `mean` (arXiv:2407.03297).
+
+    alpha is snr / (1 + snr) here (and its root the published alpha), as the field's implementation has it.
+    """
+    t = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
+    log_snr = mean - scale * (0.5 - t).sign() * (1 - 2 * (0.5 - t).abs() + 1e-6).log()
+    signal = torch.sigmoid(log_snr).sqrt()
     return from_betas((1 - signal[1:] / signal[:-1]).clamp(max=max_beta))
 
 
@@ -93,6 +147,13 @@ def linspace(n_steps: int, steps: int) -> Int[Tensor, " n"]:
     _check(n_steps, steps)
     times = torch.linspace(n_steps - 1, 0, steps, dtype=torch.float64).round().long()
     return torch.cat([times, torch.tensor([-1])])
+
+
+def without_last(times: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """Leaves out the lowest step: `without_last(linspace(n, steps + 1))` is DPM-Solver's and UniPC's own spacing."""
+    if len(times) < 3:
+        raise ValueError("at least one step must be left; ask for one more")
+    return torch.cat([times[:-2], times[-1:]])
 
 
 def _check(n_steps: int, steps: int) -> None:

@@ -1,90 +1,147 @@
-"""Solvers of discrete diffusion: generator functions of (field, noise, schedule, steps) that yield each state.
+"""Solvers of diffusion: generator functions of (field, noise, path) that yield each state.
 
-`field(x_t, step[B])` estimates the data (`nexus.process.diffusion.data_field`); `steps` falls and ends with -1, the
-data. Whoever consumes the states shows progress, previews, or stops; `nexus.process.flow.last` takes the result.
+`field(x, level)` estimates the data (`nexus.process.diffusion.data_field`); the path falls from noise to data
+(`NoiseSchedule.path`, `straight`, `exploding`), and a part of one starts midway. Whoever consumes the states shows
+progress, previews, or stops; `nexus.process.flow.last` takes the result. Solvers that draw take `rngs`, a generator for
+each item.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from nexus.process.diffusion import Field
+from nexus.process.diffusion import DataField
+from nexus.process.levels import Level, Path
 from nexus.process.noise import gaussian
-from nexus.process.schedule import NoiseSchedule
+
+State = Float[Tensor, " B *axes"]
 
 
 def ddim(
-    field: Field,
-    noise: Float[Tensor, " B *axes"],
-    schedule: NoiseSchedule,
-    steps: Int[Tensor, " n"],
-    *,
-    eta: float = 0.0,
-    rngs: list[torch.Generator] | None = None,
-) -> Iterator[Float[Tensor, " B *axes"]]:
-    """DDIM (arXiv:2010.02502, eq. 12); eta 0 is deterministic, 1 has DDPM's variance and needs a generator per item."""
+    field: DataField, noise: State, path: Path, *, eta: float | int = 0.0, rngs: list[torch.Generator] | None = None
+) -> Iterator[State]:
+    """DDIM (arXiv:2010.02502, eq. 12); eta 0 is deterministic, 1 has DDPM's variance and draws.
+
+    Over `exploding` and `straight` paths this is Euler's method; with eta 1 it is the ancestral one.
+    """
     if eta and rngs is None:
         raise ValueError("DDIM with eta above 0 draws noise: give `rngs`, one generator per item")
     x = noise
-    for now, after in pairwise(steps):
-        alpha, sigma = schedule.alpha(now), schedule.sigma(now)
-        next_alpha, next_sigma = schedule.alpha(after), schedule.sigma(after)
-        data = field(x, now.expand(len(x)))
+    for now, after in pairwise(path):
+        data = field(x, now)
         # The noise in x is what is left when the estimated data is taken out; with no noise left there is none.
-        direction = (x - float(alpha) * data) / max(float(sigma), 1e-12)
-        drawn = eta * next_sigma / sigma * (1 - alpha**2 / next_alpha**2).clamp(min=0).sqrt()
-        x = float(next_alpha) * data + float((next_sigma**2 - drawn**2).clamp(min=0).sqrt()) * direction
-        if rngs is not None and eta and after >= 0:
-            x = x + float(drawn) * _fresh(x, rngs)
+        direction = (x - now.alpha * data) / max(now.sigma, 1e-12)
+        drawn = eta * after.sigma * math.sqrt(max(1 - _kept(now, after) ** 2, 0))
+        x = after.alpha * data + math.sqrt(max(after.sigma**2 - drawn**2, 0)) * direction
+        if drawn and rngs is not None:
+            x = x + drawn * _fresh(x, rngs)
         yield x
 
 
 def ddpm(
-    field: Field,
-    noise: Float[Tensor, " B *axes"],
-    schedule: NoiseSchedule,
-    steps: Int[Tensor, " n"],
+    field: DataField,
+    noise: State,
+    path: Path,
     *,
     rngs: list[torch.Generator],
-) -> Iterator[Float[Tensor, " B *axes"]]:
-    """Ancestral sampling from the posterior q(x_s | x_t, data) with its variance (arXiv:2006.11239, eq. 6, 7)."""
+    variance: Literal["small", "large"] = "small",
+) -> Iterator[State]:
+    """Ancestral sampling from the posterior q(x_s | x_t, data) (arXiv:2006.11239, eq. 6, 7).
+
+    Args:
+        variance: the posterior's own (eq. 7), or that of the step forwards, beta ("large", section 3.2).
+    """
     x = noise
-    for now, after in pairwise(steps):
-        signal, next_signal = schedule.alpha(now) ** 2, schedule.alpha(after) ** 2
-        kept = signal / next_signal  # alpha_t of the step between, 1 - beta_t
-        data = field(x, now.expand(len(x)))
-        of_data = next_signal.sqrt() * (1 - kept) / (1 - signal)
-        of_x = kept.sqrt() * (1 - next_signal) / (1 - signal)
-        x = float(of_data) * data + float(of_x) * x
-        if after >= 0:
-            variance = (1 - next_signal) / (1 - signal) * (1 - kept)
-            x = x + float(variance.clamp(min=1e-20).sqrt()) * _fresh(x, rngs)
+    for now, after in pairwise(path):
+        data, kept = field(x, now), _kept(now, after)
+        backwards = after.sigma**2 * (1 - kept**2)
+        forwards = now.sigma**2 - (now.alpha / after.alpha * after.sigma) ** 2
+        x = after.alpha * data + kept * after.sigma / now.sigma * (x - now.alpha * data)
+        if after.sigma:
+            drawn = backwards if variance == "small" else forwards
+            x = x + math.sqrt(max(drawn, 1e-20)) * _fresh(x, rngs)
+        yield x
+
+
+def heun(
+    field: DataField,
+    noise: State,
+    path: Path,
+    *,
+    churn: float | int = 0.0,
+    rngs: list[torch.Generator] | None = None,
+) -> Iterator[State]:
+    """Heun's method in the ratio sigma / alpha, two estimates a step but for the last (EDM, arXiv:2206.00364, alg. 1).
+
+    Args:
+        churn: noise added back before each step (algorithm 2, S_churn), which needs `rngs` and an `exploding` path.
+    """
+    if path and path[0].alpha == 0:
+        raise ValueError("Heun's method starts from some signal; leave out the level of pure noise, or take ddim")
+    if churn and (rngs is None or any(level.alpha != 1 for level in path)):
+        raise ValueError("churn draws noise over levels with alpha 1: give `rngs` and a path made by `exploding`")
+    x, n = noise, len(path) - 1
+    for now, after in pairwise(path):
+        if churn and rngs is not None:
+            higher = now.sigma * (1 + min(churn / n, math.sqrt(2) - 1))
+            x = x + math.sqrt(higher**2 - now.sigma**2) * _fresh(x, rngs)
+            now = Level(1.0, higher, higher)
+        step, y = after.ratio - now.ratio, x / now.alpha
+        slope = (y - field(x, now)) / now.ratio
+        if after.sigma:
+            ahead = y + step * slope
+            slope = (slope + (ahead - field(after.alpha * ahead, after)) / after.ratio) / 2
+        x = after.alpha * (y + step * slope)
         yield x
 
 
 def dpmpp_2m(
-    field: Field, noise: Float[Tensor, " B *axes"], schedule: NoiseSchedule, steps: Int[Tensor, " n"]
-) -> Iterator[Float[Tensor, " B *axes"]]:
-    """DPM-Solver++(2M) (arXiv:2211.01095, algorithm 2); its first and its last step are of first order."""
-    x, before, width_before = noise, None, None
-    for now, after in pairwise(steps):
-        alpha, sigma = schedule.alpha(now), schedule.sigma(now)
-        next_alpha, next_sigma = schedule.alpha(after), schedule.sigma(after)
-        data = field(x, now.expand(len(x)))
-        if after < 0:
-            yield data
-            return
-        # The step's width in half the log of the signal-to-noise ratio; infinite from pure noise.
-        width = (next_alpha / next_sigma).log() - (alpha / sigma).log()
+    field: DataField, noise: State, path: Path, *, rngs: list[torch.Generator] | None = None
+) -> Iterator[State]:
+    """DPM-Solver++(2M) (arXiv:2211.01095, algorithm 2); with `rngs` SDE-DPM-Solver++(2M), which draws (appendix B).
+
+    The first step is of first order, and the last where it ends in data or there are fewer than 15.
+    """
+    x, before, width_before, n = noise, None, math.inf, len(path) - 1
+    for i, (now, after) in enumerate(pairwise(path), 1):
+        data, width = field(x, now), after.half_log_snr - now.half_log_snr  # infinite from pure noise
         slope = data
-        if before is not None and width_before is not None:
-            slope = data + float(0.5 * width / width_before) * (data - before)
-        x = float(next_sigma / sigma) * x - float(next_alpha * torch.expm1(-width)) * slope
+        if before is not None and after.sigma and (i < n or n >= 15):
+            slope = data + 0.5 * width / width_before * (data - before)
+        # The SDE forgets x twice as fast, and makes up for it with fresh noise.
+        forgotten = -math.expm1(-width if rngs is None else -2 * width)
+        x = after.sigma / now.sigma * (1 if rngs is None else math.exp(-width)) * x + after.alpha * forgotten * slope
+        if rngs is not None and after.sigma:
+            x = x + after.sigma * math.sqrt(forgotten) * _fresh(x, rngs)
         before, width_before = data, width
         yield x
+
+
+def consistency(
+    field: DataField, noise: State, path: Path, *, rngs: list[torch.Generator], least: float | int = 0.0
+) -> Iterator[State]:
+    """Multistep consistency sampling (arXiv:2303.01469, algorithm 1), also LCM's: estimate, add fresh noise, again.
+
+    Args:
+        least: the noise level at which the model's trajectories end and which is still in its estimates (epsilon).
+    """
+    x = noise
+    for now, after in pairwise(path):
+        x = after.alpha * field(x, now)
+        drawn = math.sqrt(max(after.sigma**2 - least**2, 0))
+        if drawn:
+            x = x + drawn * _fresh(x, rngs)
+        yield x
+
+
+def _kept(now: Level, after: Level) -> float:
+    """The ratio sigma / alpha that a step leaves of the one before it."""
+    return after.sigma * now.alpha / (after.alpha * now.sigma)
 
 
 def _fresh(x: Tensor, rngs: list[torch.Generator]) -> Tensor:

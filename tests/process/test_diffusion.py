@@ -37,9 +37,10 @@ def test_diffusing_and_velocity_equal_the_reference(batch):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_the_right_answer_gives_the_data_back_and_no_loss(batch, prediction):
     data, noise, step = batch[0].double(), batch[1].double(), batch[2]
-    answer = target(SCHEDULE, data, noise, step, prediction)
-    estimate = data_field(lambda x, t: answer, SCHEDULE, prediction)(diffuse(SCHEDULE, data, noise, step), step)
-    torch.testing.assert_close(estimate, data)
+    answer, x_t = target(SCHEDULE, data, noise, step, prediction), diffuse(SCHEDULE, data, noise, step)
+    for i, level in enumerate(SCHEDULE.path(step)):
+        estimate = data_field(lambda x, t, i=i: answer[i : i + 1], prediction)(x_t[i : i + 1], level)
+        torch.testing.assert_close(estimate, data[i : i + 1])
     assert diffusion_loss(lambda x, t: answer, SCHEDULE, data, noise, step, prediction).abs().max() == 0
 
 
@@ -64,7 +65,7 @@ def test_loss_is_least_at_the_posterior_mean(rng, prediction):
     data, noise = torch.randn(1, 50_000, generator=rng), torch.randn(1, 50_000, generator=rng)
     step = torch.tensor([300])
     alpha, sigma = float(SCHEDULE.alpha(step)), float(SCHEDULE.sigma(step))
-    best = {"noise": sigma, "velocity": 0.0, "data": alpha}[prediction]
+    best = {"noise": sigma, "velocity": 0.0, "data": alpha, "flow": sigma - alpha}[prediction]
 
     def loss(factor):
         return diffusion_loss(lambda x, t: factor * x, SCHEDULE, data, noise, step, prediction).item()
@@ -77,7 +78,7 @@ def test_pure_noise_gives_velocity_its_data_and_noise_predictions_none(batch):
     data, noise, step = batch[0], batch[1], torch.full((3,), 999)
     x_t = diffuse(schedule, data, noise, step)
     assert torch.equal(x_t, noise)
-    estimate = data_field(lambda x, t: -data, schedule, "velocity")(x_t, step)
-    torch.testing.assert_close(estimate, data)
+    (level,) = schedule.path(step[:1])
+    torch.testing.assert_close(data_field(lambda x, t: -data, "velocity")(x_t, level), data)
     with pytest.raises(ValueError, match="velocity"):
-        data_field(lambda x, t: x, schedule, "noise")
+        data_field(lambda x, t: x, "noise")(x_t, level)

@@ -13,12 +13,15 @@ from nexus.process.schedule import (
     NoiseSchedule,
     cosine,
     from_betas,
+    laplace,
     leading,
     linear,
     linspace,
     scaled_linear,
     shift_snr,
+    sigmoid,
     trailing,
+    without_last,
     zero_terminal_snr,
 )
 
@@ -136,3 +139,16 @@ def test_impossible_spacings_are_refused():
     assert leading(1000, 50, offset=1)[0] == 981
     with pytest.raises(ValueError, match="offset"):
         leading(1000, 1000, offset=1)
+
+
+@pytest.mark.parametrize(("ours", "name"), [(sigmoid, "sigmoid"), (laplace, "laplace")])
+def test_other_schedules_equal_the_reference(ours, name):
+    diffusers = pytest.importorskip("diffusers")
+    reference = diffusers.DDPMScheduler(beta_schedule=name).alphas_cumprod
+    torch.testing.assert_close(ours().signal.float(), reference, atol=2e-5, rtol=2e-3)
+
+
+def test_multistep_spacing_leaves_out_the_lowest_step():
+    assert without_last(linspace(1000, 4)).tolist() == [999, 666, 333, -1]
+    with pytest.raises(ValueError, match="one more"):
+        without_last(linspace(1000, 1))

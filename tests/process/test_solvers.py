@@ -19,7 +19,8 @@ from nexus.process.schedule import (
     trailing,
     zero_terminal_snr,
 )
-from nexus.process.solvers import ddim, ddpm, dpmpp_2m
+from nexus.process.solvers import consistency, ddim, ddpm, dpmpp_2m, heun
+from nexus.process.unipc import unipc
 
 SHAPE = (3, 4, 5)
 NAMES = {"noise": "epsilon", "velocity": "v_prediction", "data": "sample"}
@@ -71,8 +72,8 @@ def test_ddim_equals_the_reference(noise, prediction, spacing, steps):
         clip_sample=False, prediction_type=NAMES[prediction], timestep_spacing=spacing.__name__
     )
     expected = reference_states(reference, steps, noise)
-    field = data_field(network, linear(), prediction)
-    assert_same_states(ddim(field, noise, linear(), spacing(1000, steps)), expected)
+    field = data_field(network, prediction)
+    assert_same_states(ddim(field, noise, linear().path(spacing(1000, steps))), expected)
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
@@ -80,8 +81,8 @@ def test_ddim_with_fresh_noise_equals_the_reference(noise, eta):
     diffusers = pytest.importorskip("diffusers")
     reference = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
     expected = reference_states(reference, 5, noise, drawn=draws(7, 5), eta=eta)
-    field = data_field(network, linear(), "noise")
-    ours = ddim(field, noise, linear(), trailing(1000, 5), eta=eta, rngs=generators(7, 2))
+    field = data_field(network, "noise")
+    ours = ddim(field, noise, linear().path(trailing(1000, 5)), eta=eta, rngs=generators(7, 2))
     assert_same_states(ours, expected)
     assert (expected[-1] - reference_states(reference, 5, noise)[-1]).abs().max() > 0.1
 
@@ -97,8 +98,8 @@ def test_ddpm_equals_the_reference(noise, prediction, monkeypatch):
         clip_sample=False, prediction_type=NAMES[prediction], variance_type="fixed_small", timestep_spacing="trailing"
     )
     expected = reference_states(reference, 5, noise)
-    field = data_field(network, linear(), prediction)
-    assert_same_states(ddpm(field, noise, linear(), trailing(1000, 5), rngs=generators(7, 2)), expected)
+    field = data_field(network, prediction)
+    assert_same_states(ddpm(field, noise, linear().path(trailing(1000, 5)), rngs=generators(7, 2)), expected)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
@@ -114,8 +115,8 @@ def test_dpmpp_2m_equals_the_reference(noise, prediction, steps):
         prediction_type=NAMES[prediction],
     )
     expected = reference_states(reference, steps, noise)
-    field = data_field(network, linear(), prediction)
-    assert_same_states(dpmpp_2m(field, noise, linear(), trailing(1000, steps)), expected)
+    field = data_field(network, prediction)
+    assert_same_states(dpmpp_2m(field, noise, linear().path(trailing(1000, steps))), expected)
 
 
 @pytest.mark.parametrize("shift", [3.0, 1.0])
@@ -132,41 +133,38 @@ def test_cogvideox_sampling_equals_the_reference(noise, shift):
     schedule = zero_terminal_snr(shift_snr(scaled_linear(), shift))
     torch.testing.assert_close(schedule.signal, reference.alphas_cumprod)
     for steps in (5, 8):
-        field = data_field(network, schedule, "velocity")
+        field = data_field(network, "velocity")
         expected = reference_states(reference, steps, noise)
-        assert_same_states(ddim(field, noise, schedule, trailing(1000, steps)), expected)
+        assert_same_states(ddim(field, noise, schedule.path(trailing(1000, steps))), expected)
 
 
 # --- Gaussian data -------------------------------------------------------------------------------------------------
 
 
-def posterior_mean(schedule):
-    """E[data | x_t] for data ~ N(MEAN, STD^2)."""
-
-    def field(x, t):
-        alpha, sigma = (level(t).reshape(-1, 1) for level in (schedule.alpha, schedule.sigma))
-        return MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x - alpha * MEAN)
-
-    return field
+def posterior_mean(x, level):
+    """E[data | x] for data ~ N(MEAN, STD^2)."""
+    alpha, sigma = level.alpha, level.sigma
+    return MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x - alpha * MEAN)
 
 
-def transported(schedule, z, step):
-    """Where the exact ODE takes quantile z: x_t is Gaussian at every step, and quantiles stay quantiles."""
-    alpha, sigma = schedule.alpha(step), schedule.sigma(step)
-    return alpha * MEAN + (alpha**2 * STD**2 + sigma**2).sqrt() * z
+def transported(level, z):
+    """Where the exact ODE takes quantile z: x is Gaussian at every level, and quantiles stay quantiles."""
+    return level.alpha * MEAN + math.hypot(level.alpha * STD, level.sigma) * z
 
 
 Z = torch.linspace(-2, 2, 9, dtype=torch.float64)[None]
 
 
-@pytest.mark.parametrize(("solver", "order"), [(ddim, 1), (dpmpp_2m, 2)])
+@pytest.mark.parametrize(
+    ("solver", "order"), [(ddim, 1), (dpmpp_2m, 2), (heun, 2), (unipc, 2), (partial(unipc, order=1), 2)]
+)
 def test_solvers_follow_the_exact_path_at_their_order(solver, order):
     schedule = linear(4000, 2.5e-5, 0.005)
     errors = []
     for steps in (32, 64, 128):
-        times = torch.arange(3999, 798, -3200 // steps)
-        start, exact = (transported(schedule, Z, times[i]) for i in (0, -1))
-        errors.append((last(solver(posterior_mean(schedule), start, schedule, times)) - exact).abs().max().item())
+        path = schedule.path(torch.arange(3999, 798, -3200 // steps))
+        start, exact = (transported(path[i], Z) for i in (0, -1))
+        errors.append((last(solver(posterior_mean, start, path)) - exact).abs().max().item())
     assert errors[-1] < 0.01
     slopes = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
     assert all(abs(slope - order) < 0.15 for slope in slopes), (slopes, errors)
@@ -175,30 +173,32 @@ def test_solvers_follow_the_exact_path_at_their_order(solver, order):
 @pytest.mark.parametrize(
     "schedule", [linear(), cosine(), zero_terminal_snr(linear())], ids=["linear", "cosine", "zero"]
 )
-@pytest.mark.parametrize(("solver", "tolerance"), [(ddim, 0.02), (dpmpp_2m, 0.01)])
+@pytest.mark.parametrize(("solver", "tolerance"), [(ddim, 0.02), (dpmpp_2m, 0.01), (unipc, 0.01)])
 def test_solvers_reach_the_data(schedule, solver, tolerance):
     """Quantiles of the noise come out as quantiles of the data, so mean and deviation do."""
-    x = last(solver(posterior_mean(schedule), Z, schedule, trailing(1000, 200)))
+    x = last(solver(posterior_mean, Z, schedule.path(trailing(1000, 200))))
     torch.testing.assert_close(x, MEAN + STD * Z, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("schedule", [cosine(), zero_terminal_snr(linear())], ids=["cosine", "zero"])
 @pytest.mark.parametrize(
-    "solver", [ddpm, partial(ddim, eta=1.0), partial(ddim, eta=0.5)], ids=["ddpm", "eta1", "eta0.5"]
+    "solver",
+    [ddpm, partial(ddpm, variance="large"), partial(ddim, eta=1.0), partial(ddim, eta=0.5), dpmpp_2m],
+    ids=["ddpm", "large variance", "eta1", "eta0.5", "sde"],
 )
 def test_solvers_that_draw_noise_reach_the_data(schedule, solver):
     rngs = generators(1, 1)
     noise = gaussian((20_000,), rngs, dtype=torch.float64)
-    x = last(solver(posterior_mean(schedule), noise, schedule, trailing(1000, 1000), rngs=rngs))
+    x = last(solver(posterior_mean, noise, schedule.path(trailing(1000, 1000)), rngs=rngs))
     assert x.mean().item() == pytest.approx(MEAN, abs=0.01)
     assert x.std().item() == pytest.approx(STD, rel=0.02)
 
 
 def test_ddim_at_eta_1_is_ddpm(noise):
-    schedule, times = linear(), trailing(1000, 7)
-    field = data_field(network, schedule, "noise")
-    ours = ddim(field, noise, schedule, times, eta=1.0, rngs=generators(3, 2))
-    assert_same_states(ours, list(ddpm(field, noise, schedule, times, rngs=generators(3, 2))))
+    path = linear().path(trailing(1000, 7))
+    field = data_field(network, "noise")
+    ours = ddim(field, noise, path, eta=1.0, rngs=generators(3, 2))
+    assert_same_states(ours, list(ddpm(field, noise, path, rngs=generators(3, 2))))
 
 
 # --- What a consumer can count on ----------------------------------------------------------------------------------
@@ -208,17 +208,21 @@ SOLVERS = {
     "ddim eta 0.5": partial(ddim, eta=0.5),
     "ddpm": ddpm,
     "dpmpp_2m": lambda *args, rngs: dpmpp_2m(*args),
+    "sde-dpmpp_2m": dpmpp_2m,
+    "unipc": lambda *args, rngs: unipc(*args),
+    "heun": lambda *args, rngs: heun(*args),
+    "consistency": consistency,
 }
 
 
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 def test_an_item_alone_equals_it_in_a_batch(solver):
-    schedule, times = zero_terminal_snr(linear()), trailing(1000, 5)
-    field = data_field(network, schedule, "velocity")
+    path = zero_terminal_snr(linear()).path(leading(1000, 5))
+    field = data_field(network, "velocity")
 
     def sample(seed, n):
         rngs = generators(seed, n)
-        return last(solver(field, gaussian(SHAPE, rngs), schedule, times, rngs=rngs))
+        return last(solver(field, gaussian(SHAPE, rngs), path, rngs=rngs))
 
     together = sample(10, 3)
     for i in range(3):
@@ -229,39 +233,38 @@ def test_an_item_alone_equals_it_in_a_batch(solver):
 def test_a_consumer_sees_every_state_and_can_stop(solver):
     seen = []
 
-    def field(x, t):
-        assert t.shape == (2,)
-        seen.append(int(t[0]))
-        return network(x, t)
+    def field(x, level):
+        seen.append(level)
+        return network(x, level.times(x))
 
-    times = trailing(1000, 5)
-    states = solver(field, gaussian(SHAPE, generators(0, 2)), linear(), times, rngs=generators(0, 2))
+    path = linear().path(trailing(1000, 5))
+    states = solver(field, gaussian(SHAPE, generators(0, 2)), path, rngs=generators(0, 2))
     assert not seen, "nothing is computed before it is asked for"
     for done, state in enumerate(states, 1):
         assert state.shape == (2, *SHAPE) and state.dtype == torch.float32
-        assert len(seen) == done
+        assert seen[0] == path[0] and done <= len(seen) <= 2 * done
         if done == 2:
             break
     states.close()
-    assert seen == times[:2].tolist()
+    assert set(seen) <= set(path[:3])
 
 
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 def test_the_last_state_is_the_last_estimate_of_the_data(solver):
     answers = []
 
-    def field(x, t):
-        answers.append(network(x, t))
+    def field(x, level):
+        answers.append(network(x, level.times(x)))
         return answers[-1]
 
     rngs = generators(0, 2)
-    x = last(solver(field, gaussian(SHAPE, rngs), linear(), trailing(1000, 4), rngs=rngs))
+    x = last(solver(field, gaussian(SHAPE, rngs), linear().path(trailing(1000, 4)), rngs=rngs))
     torch.testing.assert_close(x, answers[-1])
 
 
 def test_drawing_noise_without_generators_is_refused_before_the_first_step(noise):
-    def field(x, t):
+    def field(x, level):
         raise AssertionError("the field was called")
 
     with pytest.raises(ValueError, match="rngs"):
-        next(ddim(field, noise, linear(), trailing(1000, 4), eta=0.5))
+        next(ddim(field, noise, linear().path(trailing(1000, 4)), eta=0.5))

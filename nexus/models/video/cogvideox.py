@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.media.video import Video
 from nexus.models.video.cogvideox_transformer import Transformer, TransformerConfig
-from nexus.process.diffusion import Field, data_field, diffusion_loss, levels
+from nexus.process.diffusion import DataField, Network, data_field, diffusion_loss, levels
 from nexus.process.guidance import extrapolate
+from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m
@@ -142,7 +143,7 @@ class CogVideoX(nn.Module):
         x = noise = gaussian(shape, rngs, device=device, dtype=dtype)
         times = trailing(self.schedule.n_steps, steps)
         guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
-        states = self.solve(data_field(guided, self.schedule, "velocity"), noise, times, solver, rngs)
+        states = self.solve(data_field(guided, "velocity"), noise, self.schedule.path(times), solver, rngs)
         for done, state in enumerate(states, 1):
             x = state
             if progress is not None:
@@ -166,7 +167,7 @@ class CogVideoX(nn.Module):
         if solver not in ("ddim", "ddpm", "dpmpp_2m"):
             raise ValueError(f"solver must be ddim, ddpm or dpmpp_2m, got {solver!r}")
 
-    def guided(self, prompts: list[str], negative: str, scale: float, times: Tensor | None) -> Field:
+    def guided(self, prompts: list[str], negative: str, scale: float, times: Tensor | None) -> Network:
         """Both halves of guidance in one batch; with `times` the scale rises from 1 along them."""
         n = len(prompts)
         device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
@@ -188,13 +189,13 @@ class CogVideoX(nn.Module):
         return field
 
     def solve(
-        self, field: Field, noise: Tensor, times: Tensor, solver: Solver, rngs: list[torch.Generator]
+        self, field: DataField, noise: Tensor, path: Path, solver: Solver, rngs: list[torch.Generator]
     ) -> Iterator[Tensor]:
         if solver == "dpmpp_2m":
-            return dpmpp_2m(field, noise, self.schedule, times)
+            return dpmpp_2m(field, noise, path)
         if solver == "ddim":
-            return ddim(field, noise, self.schedule, times)
-        return ddpm(field, noise, self.schedule, times, rngs=rngs)
+            return ddim(field, noise, path)
+        return ddpm(field, noise, path, rngs=rngs)
 
     def show(self, latent: Float[Tensor, "D F H W"]) -> Video:
         """Decodes one clip, so that memory does not grow with the batch."""
