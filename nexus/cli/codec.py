@@ -68,13 +68,14 @@ def encode(
 
     kind = format_of(output)
     check_output(output, tuple(FORMATS))
-    source, started = open_blocks(sound), time.monotonic()
+    source = open_blocks(sound)
     if source.length == 0:
         raise ValueError(f"{sound} is empty; a codec needs at least one sample")
     with Watch() as watch:
         codec = load_codec(model or kind.default_model, kind.kinds or CODECS, device, watch)
         job = Job(codec=codec, lm=load_lm(lm, kind, device, watch), codebooks=choose(codec, bitrate, codebooks))
         watch.stage(f"encoding {sound}")
+        started = time.monotonic()
         notes: list[str] = []
         with refusing(sound):
             made = kind.encode(job, watched(source, watch, notes), notes)
@@ -112,12 +113,13 @@ def decode(
     """
     from nexus.media.audio_io import save_blocks, supported_rate
 
-    kind, started = format_of(codes), time.monotonic()
+    kind = format_of(codes)
     check_output(output, SOUND)
     data, notes = read_file(codes), []
     with Watch() as watch, refusing(codes):
         codec = load_codec(model or kind.named(data), kind.kinds or CODECS, device, watch)
         job = Job(codec=codec, lm=load_lm(lm, kind, device, watch), chosen=model is not None)
+        started = time.monotonic()
         sound = kind.decode(job, data)
         wanted = supported_rate(output.suffix.lower(), rate or sound.rate)
         if wanted != sound.rate:

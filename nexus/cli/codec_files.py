@@ -160,27 +160,20 @@ def _decode_ecdc(job: Job, data: bytes) -> "SoundBlocks":
 
 
 def _encode_dac(job: Job, sound: "SoundBlocks", notes: list[str]) -> Encoded:
-    """The sound is held as a whole: the format states its loudness, and codes it at one level."""
-    import numpy as np
-
     from nexus.codecs.dac_file import write_dac
-    from nexus.codecs.dac_windows import compress
-    from nexus.media.audio import Audio
+    from nexus.codecs.dac_windows import compress_blocks
 
-    audio = Audio(np.concatenate([np.zeros((sound.channels, 0), np.float32), *sound.blocks], axis=1), sound.rate)
-    prepare(sound, job.codec, notes)
-    file = compress(job.codec, audio, n_codebooks=job.codebooks)
-    rows, codebooks, _ = file.codes.shape
-    return Encoded(data=write_dac(file), seconds=audio.seconds, channels=audio.channels, rows=rows, codebooks=codebooks)
+    prepare(sound, job.codec, notes)  # for its notes: the format resamples by itself
+    file = compress_blocks(job.codec, sound, n_codebooks=job.codebooks)
+    seconds, (rows, codebooks, _) = file.original_length / file.sample_rate, file.codes.shape
+    return Encoded(data=write_dac(file), seconds=seconds, channels=file.channels, rows=rows, codebooks=codebooks)
 
 
 def _decode_dac(job: Job, data: bytes) -> "SoundBlocks":
     from nexus.codecs.dac_file import read_dac
-    from nexus.codecs.dac_windows import decompress
-    from nexus.media.audio_blocks import SoundBlocks
+    from nexus.codecs.dac_windows import decompress_blocks
 
-    audio = decompress(job.codec, read_dac(data))
-    return SoundBlocks(rate=audio.rate, channels=audio.channels, blocks=iter([audio.samples]), length=audio.length)
+    return decompress_blocks(job.codec, read_dac(data))
 
 
 FORMATS = {

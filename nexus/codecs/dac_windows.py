@@ -6,8 +6,8 @@ Axes: R rows (a channel each), L waveform samples, D width, T frames, K codebook
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,11 +18,16 @@ from torch import Tensor, nn
 from nexus.codecs.dac import Dac
 from nexus.codecs.dac_file import DacFile
 from nexus.media.audio import Audio
+from nexus.media.audio_blocks import Pieces, SoundBlocks, fitted
+from nexus.media.loudness import loudness_of_blocks
+from nexus.media.spool import Spool
 from nexus.nn.chain import Chain, Residual
 from nexus.nn.conv import ConvTranspose1d, Windows
 
 LOUDNESS = -16.0  # LUFS, what the official weights were trained on
 _QUIETEST = -70.0  # LUFS, what silence is called
+
+Levelled = Callable[[int, int], Tensor]  # samples [R, 1, L] from one place to another, at the level that is coded
 
 
 def unpadded(layer: nn.Module, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
@@ -83,55 +88,87 @@ def geometry(codec: Dac, seconds: float) -> Geometry:
     return Geometry(n_samples, hop, (unpadded_needs(layers, nothing) - nothing) // 2)
 
 
-@torch.inference_mode()
 def compress(
     codec: Dac, audio: Audio, *, n_codebooks: int | None = None, seconds: float = 5.0, loudness: float | None = LOUDNESS
+) -> DacFile:
+    """`compress_blocks` of a sound that is held."""
+    blocks = SoundBlocks(rate=audio.rate, channels=audio.channels, blocks=iter([audio.samples]))
+    return compress_blocks(codec, blocks, n_codebooks=n_codebooks, seconds=seconds, loudness=loudness)
+
+
+@torch.inference_mode()
+def compress_blocks(
+    codec: Dac,
+    sound: SoundBlocks,
+    *,
+    n_codebooks: int | None = None,
+    seconds: float = 5.0,
+    loudness: float | None = LOUDNESS,
 ) -> DacFile:
     """A sound of any rate, number of channels and length, in windows of `seconds` where it is longer.
 
     It is resampled to the codec's rate, brought to `loudness` (LUFS; None leaves it) and, channel by channel, below
-    full scale; `decompress` undoes the first two.
+    full scale; `decompress` undoes the first two. As its loudness is known only at its end, it waits on disk.
 
     Raises:
         ValueError: an empty sound.
     """
-    if not audio.length:
-        raise ValueError("an empty sound has no codes; give at least one sample")
-    sound = audio.resample(codec.sample_rate)
-    heard = max(sound.loudness(), _QUIETEST)
-    sound = sound if loudness is None else sound.gain(loudness - heard)
-    rows = torch.from_numpy(sound.samples / np.maximum(np.abs(sound.samples).max(axis=1, keepdims=True), 1))[:, None]
-    whole = sound.length <= seconds * codec.sample_rate
-    chunks = (
-        [codec.encode(rows.to(next(codec.parameters()).device), n_codebooks).cpu()]
-        if whole
-        else list(_coded(codec, rows, n_codebooks, seconds))
-    )
+    lengths: list[int] = []
+    counted = replace(sound, blocks=_counted(sound.blocks, lengths)).resample(codec.sample_rate)
+    with Spool(sound.channels) as spool:
+        heard = max(loudness_of_blocks(spool.filled(counted.blocks), codec.sample_rate), _QUIETEST)
+        if not spool.length:
+            raise ValueError("an empty sound has no codes; give at least one sample")
+        gain = np.float32(1 if loudness is None else 10 ** ((loudness - heard) / 20))
+        levelled = _levelled(spool, gain, np.maximum(spool.peak * gain, 1))
+        whole = spool.length <= seconds * codec.sample_rate
+        if whole:
+            rows = levelled(0, spool.length).to(next(codec.parameters()).device)
+            chunks = [codec.encode(rows, n_codebooks).cpu()]
+        else:
+            chunks = list(_coded(codec, levelled, spool.length, n_codebooks, seconds))
     return DacFile(
         codes=torch.cat(chunks, dim=-1).numpy().astype(np.uint16),
         chunk_length=chunks[0].shape[-1],
-        original_length=audio.length,
-        sample_rate=audio.rate,
-        channels=audio.channels,
+        original_length=sum(lengths),
+        sample_rate=sound.rate,
+        channels=sound.channels,
         padding=whole,
         loudness=heard,
     )
 
 
+def _counted(blocks: Pieces, lengths: list[int]) -> Pieces:
+    for block in blocks:
+        lengths.append(block.shape[1])
+        yield block
+
+
+def _levelled(spool: Spool, gain: np.float32, peak: Float[np.ndarray, "R 1"]) -> Levelled:
+    def read(start: int, stop: int) -> Float[Tensor, "R 1 _"]:
+        return torch.from_numpy(spool.read(start, stop) * gain / peak)[:, None]
+
+    return read
+
+
 def _coded(
-    codec: Dac, rows: Float[Tensor, "R 1 L"], n_codebooks: int | None, seconds: float
+    codec: Dac, levelled: Levelled, length: int, n_codebooks: int | None, seconds: float
 ) -> Iterator[Int[Tensor, "R K T"]]:
     windows, place = geometry(codec, seconds), next(codec.parameters()).device
-    for start in range(0, rows.shape[-1], windows.hop):
+    for start in range(0, length, windows.hop):
         first = start - windows.delay
-        cut = rows[..., max(first, 0) : max(first + windows.n_samples, 0)]
-        before = max(-first, 0)
+        cut, before = levelled(first, first + windows.n_samples), max(-first, 0)
         padded = F.pad(cut, (before, windows.n_samples - before - cut.shape[-1]))
         yield codec.quantizer.encode(unpadded(codec.encoder, padded.to(place)), n_codebooks).cpu()
 
 
-@torch.inference_mode()
 def decompress(codec: Dac, file: DacFile) -> Audio:
+    """`decompress_blocks`, held."""
+    sound = decompress_blocks(codec, file)
+    return Audio(np.concatenate([np.zeros((sound.channels, 0), np.float32), *sound.blocks], axis=1), sound.rate)
+
+
+def decompress_blocks(codec: Dac, file: DacFile) -> SoundBlocks:
     """The sound of a file: its rate, its channels, its length and its loudness.
 
     Deviation: the original brings every channel by itself to the loudness of the whole sound, and so loses the balance.
@@ -139,18 +176,33 @@ def decompress(codec: Dac, file: DacFile) -> Audio:
     Raises:
         ValueError: codes that the codec cannot have made, or too few for the length that the file states.
     """
-    chunks = range(0, file.codes.shape[-1], file.chunk_length)
-    codes = [torch.from_numpy(file.codes[..., at : at + file.chunk_length].astype(np.int64)) for at in chunks]
-    _check(codec, file, sum(_length(codec, part.shape[-1], file.padding) for part in codes))
+    sizes = [file.chunk_length] * (file.codes.shape[-1] // file.chunk_length)
+    sizes += [rest] if (rest := file.codes.shape[-1] % file.chunk_length) else []
+    of_size = {size: _length(codec, size, file.padding) for size in dict.fromkeys(sizes)}
+    _check(codec, file, sum(of_size[size] for size in sizes))
+    return SoundBlocks(
+        rate=file.sample_rate, channels=file.channels, blocks=_sounding(codec, file), length=file.original_length
+    )
+
+
+def _sounding(codec: Dac, file: DacFile) -> Pieces:
+    with Spool(file.channels) as spool:
+        loudness = loudness_of_blocks(spool.filled(_decoded(codec, file)), codec.sample_rate)
+        gain = np.float32(10 ** ((file.loudness - max(loudness, _QUIETEST)) / 20))
+        louder = SoundBlocks(
+            rate=codec.sample_rate, channels=file.channels, blocks=(part * gain for part in spool.blocks())
+        )
+        yield from fitted(louder.resample(file.sample_rate).blocks, file.channels, file.original_length)
+
+
+def _decoded(codec: Dac, file: DacFile) -> Pieces:
     place = next(codec.parameters()).device
-    pieces = []
-    for part in codes:
-        latent = codec.quantizer.decode(part.to(place))
-        waveform = codec.decoder(latent) if file.padding else unpadded(codec.decoder, latent)
-        pieces.append(waveform.float().cpu())
-    sound = Audio(torch.cat(pieces, dim=-1)[:, 0], codec.sample_rate)
-    sound = sound.gain(file.loudness - max(sound.loudness(), _QUIETEST))
-    return sound.resample(file.sample_rate).fit(file.original_length)
+    for at in range(0, file.codes.shape[-1], file.chunk_length):
+        part = torch.from_numpy(file.codes[..., at : at + file.chunk_length].astype(np.int64))
+        with torch.inference_mode():
+            latent = codec.quantizer.decode(part.to(place))
+            waveform = codec.decoder(latent) if file.padding else unpadded(codec.decoder, latent)
+        yield waveform[:, 0].float().cpu().numpy()
 
 
 def _length(codec: Dac, n_frames: int, padding: bool) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nexus.codecs.encodec_windows import WindowedCodes, WindowedEncodec
 from nexus.codecs.facodec import FACodec
-from nexus.media.audio_blocks import Pieces, SoundBlocks, regular
+from nexus.media.audio_blocks import Pieces, SoundBlocks, fitted, regular
 
 PIECE = 10.0  # seconds
 VOICE = 60.0  # seconds from the start that a voice is heard in
@@ -210,7 +210,8 @@ def decode_long(codec: Any, coded: CodedSound) -> SoundBlocks:
     return SoundBlocks(
         rate=codec.sample_rate,
         channels=coded.channels,
-        blocks=_fitted(decode(codec, coded), coded),
+        # Frames reach beyond the length that was encoded, and some decoders stay below it.
+        blocks=fitted(_samples(decode(codec, coded)), coded.channels, coded.length),
         length=coded.length,
     )
 
@@ -265,12 +266,5 @@ def _decode_windows(codec: WindowedEncodec, coded: CodedSound) -> Iterator[Tenso
             yield stream.decode(window, last=last)
 
 
-def _fitted(pieces: Iterator[Tensor], coded: CodedSound) -> Pieces:
-    """Samples [C, L] of the length that was encoded: frames reach beyond it, and some decoders stay below."""
-    left = coded.length
-    for piece in pieces:
-        samples = piece.flatten(0, 1)[:, :left].float().cpu().numpy()  # [C, L]
-        left -= samples.shape[-1]
-        yield samples
-    if left:
-        yield np.zeros((coded.channels, left), np.float32)
+def _samples(pieces: Iterator[Tensor]) -> Pieces:
+    return (piece.flatten(0, 1).float().cpu().numpy() for piece in pieces)  # [R, channels, L] to [C, L]

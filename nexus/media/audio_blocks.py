@@ -109,6 +109,17 @@ def regular(blocks: Iterable[ndarray], size: int) -> Pieces:
         yield np.concatenate(waiting, axis=1)
 
 
+def fitted(blocks: Iterable[ndarray], channels: int, length: int) -> Pieces:
+    """The same samples cut, or filled up with silence, to `length` of each channel."""
+    left = length
+    for block in blocks:
+        yield block[:, :left]
+        left -= min(left, block.shape[1])
+    while left:
+        yield np.zeros((channels, min(left, BLOCK)), np.float32)
+        left -= min(left, BLOCK)
+
+
 def track_blocks(source: InputContainer) -> SoundBlocks:
     """The first sound track of an open file, of the length the file declares where it does so exactly.
 

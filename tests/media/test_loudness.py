@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
+import pyloudnorm
 import pytest
 import scipy.signal
 
 from nexus.media.audio import Audio
-from nexus.media.loudness import decibels
+from nexus.media.loudness import decibels, loudness_of_blocks
 
 
 def sine(hertz: float, seconds: float, rate: int = 48000, amplitude: float = 1.0, phase: float = 0.0) -> np.ndarray:
@@ -19,6 +22,21 @@ def test_the_tone_of_the_standard(rate):
     assert abs(stereo.gain(-23).loudness() + 23) < 0.1
 
 
+@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("seconds", [0.401, 0.45, 3.33, 7.849])
+def test_pieces_measure_what_pyloudnorm_makes_of_the_whole(rate, channels, seconds):
+    rng, n = np.random.default_rng(0), int(rate * seconds)
+    level = np.exp(rng.standard_normal((1, n // 500 + 1)).cumsum(axis=1) * 0.5).repeat(500, axis=1)[:, :n]
+    samples = (0.05 * level * rng.standard_normal((channels, n))).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where samples are beyond full scale
+        expected = pyloudnorm.Meter(rate, block_size=0.4).integrated_loudness(samples.T.astype(np.float64))
+    pieces = np.split(samples, np.sort(rng.integers(0, n, 5)), axis=1)
+    assert loudness_of_blocks(pieces, rate) == pytest.approx(expected, abs=1e-9)
+    assert Audio(samples, rate).loudness() == pytest.approx(expected, abs=1e-9)
+
+
 def test_gating_leaves_silence_out():
     loud = sine(997, 5, amplitude=0.1)
     spaced = np.concatenate([loud, np.zeros(48000 * 5)])
@@ -28,6 +46,7 @@ def test_gating_leaves_silence_out():
 def test_short_silent_and_surround_sounds():
     assert Audio.silence(48000, 48000).loudness() == -np.inf
     assert Audio(np.zeros(3), 48000).loudness() == -np.inf
+    assert Audio(np.zeros(0), 48000).loudness() == -np.inf == loudness_of_blocks([], 4000)
     click = Audio(sine(997, 0.05), 48000)
     assert -20 < click.loudness() < -3.01
     assert click.gain(-100).loudness() == -np.inf  # under the absolute gate of -70 LUFS
