@@ -23,6 +23,7 @@ from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvState, ConvTranspose1d
 from nexus.nn.factorised import Factorised, FactorisedConfig, FactorisedQuantizer
 from nexus.nn.look_ahead import needed
+from nexus.nn.quantize import n_used
 from nexus.nn.snake import Snake
 from nexus.process.spectral import mel_distance
 
@@ -231,6 +232,7 @@ class Dac(nn.Module):
             "codebook": quantized.codebook.detach(),
             "commitment": quantized.commitment.detach(),
             "perplexity": quantized.perplexity.mean(),
+            "used": n_used(quantized.codes),
         }
 
     @torch.inference_mode()

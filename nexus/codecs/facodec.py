@@ -30,6 +30,7 @@ from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.factorised import Factorised, FactorisedConfig, FactorisedQuantizer
 from nexus.nn.frame_transformer import FrameTransformer
 from nexus.nn.look_ahead import needed
+from nexus.nn.quantize import n_used
 from nexus.nn.snake import SnakeBeta
 from nexus.process.spectral import mel_distance
 
@@ -252,8 +253,9 @@ class FACodec(nn.Module):
         codebook = torch.stack([factor.codebook for factor in result.factors]).sum()
         total = mel + codebook + COMMITMENT_WEIGHT * commitment
         figures = {"mel": mel.detach(), "commitment": commitment.detach(), "codebook": codebook.detach()}
-        used = torch.cat([factor.perplexity for factor in result.factors])
-        return {"loss": total, **figures, "perplexity": used.mean()}
+        perplexity = torch.cat([factor.perplexity for factor in result.factors])
+        codes = torch.cat([factor.codes for factor in result.factors], dim=1)
+        return {"loss": total, **figures, "perplexity": perplexity.mean(), "used": n_used(codes)}
 
     @torch.inference_mode()
     def encode(self, waveform: Float[Tensor, "B C L"]) -> Int[Tensor, "B K T"]:

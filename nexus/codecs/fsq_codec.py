@@ -26,9 +26,11 @@ from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.fsq import FiniteScalarQuantizer, FSQConfig
 from nexus.nn.look_ahead import needed
+from nexus.nn.quantize import n_used
 from nexus.nn.snake import HalfSnake, Snake
-from nexus.process.spectral import mel_distance, stft_distance
+from nexus.process.spectral import compressed_distances
 
+SPECTRAL_WEIGHT = 10.0  # of the mel and of the STFT distance beside adversarial losses, as published
 Activation = Literal["lrelu", "elu", "snake", "half_snake"]
 
 
@@ -225,15 +227,19 @@ class FSQCodec(nn.Module):
         return FSQCodecOutput(output, quantized.codes, quantized.perplexity)
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Multi-scale mel and STFT distances; batch["waveform"] is [B, 1, L]."""
+        """Ten times the mel and STFT distances over seven windows; batch["waveform"] is [B, 1, L]."""
         return self.losses(self(batch["waveform"]), batch["waveform"])
 
     def losses(self, result: FSQCodecOutput, waveform: Float[Tensor, "B 1 L"]) -> dict[str, Tensor]:
         """`loss` of a result that is there already, as adversarial training has it."""
-        mel = mel_distance(result.waveform, waveform, self.sample_rate)
-        stft = stft_distance(result.waveform, waveform, (1024,))
-        figures = {"mel": mel.detach(), "stft": stft.detach(), "perplexity": result.perplexity.mean()}
-        return {"loss": mel + stft, **figures}
+        mel, stft = compressed_distances(result.waveform, waveform, self.sample_rate)
+        return {
+            "loss": SPECTRAL_WEIGHT * (mel + stft),
+            "mel": mel.detach(),
+            "stft": stft.detach(),
+            "perplexity": result.perplexity.mean(),
+            "used": n_used(result.codes),
+        }
 
     @torch.inference_mode()
     def encode(self, waveform: Float[Tensor, "B C L"]) -> Int[Tensor, "B K T"]:

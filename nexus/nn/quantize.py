@@ -40,6 +40,12 @@ class Quantized:
     perplexity: Float[Tensor, " K"]
 
 
+def n_used(codes: Int[Tensor, "B K T"]) -> Float[Tensor, ""]:
+    """How many different codes of a codebook occur, mean over codebooks; negative ones are none."""
+    counts = [int((row.unique() >= 0).sum()) for row in codes.unbind(1)]
+    return torch.tensor(counts, dtype=torch.float32, device=codes.device).mean()
+
+
 def nearest(x: Float[Tensor, "R D"], codebook: Float[Tensor, "N D"]) -> Int[Tensor, " R"]:
     """Index of the codebook's vector at the least Euclidean distance; |x|^2 is the same for all and left out."""
     return (2 * x @ codebook.mT - codebook.square().sum(-1)).argmax(-1)

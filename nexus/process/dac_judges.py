@@ -28,7 +28,7 @@ class BandDiscriminator(nn.Module):
             raise ValueError(f"bands are their edges, rising from 0 to 1, got {bands}")
         self.n_fft = n_fft
         self.edges = [int(edge * (n_fft // 2 + 1)) for edge in bands]
-        self.bands = nn.ModuleList(_band(n_filters) for _ in bands[1:])
+        self.bands = nn.ModuleList(band_layers(n_filters) for _ in bands[1:])
         self.out = weight_norm(nn.Conv2d(n_filters, 1, 3, padding=1))
 
     def forward(self, waveform: Float[Tensor, "B 1 L"]) -> tuple[Float[Tensor, "B 1 T F"], list[Tensor]]:
@@ -48,7 +48,8 @@ class BandDiscriminator(nn.Module):
         return self.out(torch.cat(ends, dim=-1)), features
 
 
-def _band(n: int) -> nn.ModuleList:
+def band_layers(n: int) -> nn.ModuleList:
+    """From real and imaginary parts to `n` channels, an eighth of the bins."""
     layers = [nn.Conv2d(2, n, (3, 9), padding=(1, 4))]
     layers += [nn.Conv2d(n, n, (3, 9), (1, 2), (1, 4)) for _ in range(3)]
     layers += [nn.Conv2d(n, n, 3, padding=1)]

@@ -1,7 +1,7 @@
 """Least squares of discriminators, and the matching of their features, as HiFi-GAN and those after it weigh them.
 
 HiFi-GAN (arXiv:2010.05646) and DAC (arXiv:2306.06546) sum over judges and layers, NeMo's codecs (arXiv:2406.05298)
-take means. DAC leaves logits out of the features.
+take means; DAC leaves logits out of the features.
 """
 
 import torch
@@ -24,14 +24,22 @@ def generator_sum(fake: Judgement) -> Float[Tensor, ""]:
     return len(fake.logits) * generator_least_squares(fake)
 
 
-def feature_distances(real: Judgement, fake: Judgement) -> Float[Tensor, " N"]:
-    """Mean L1 distance of every layer of every judge."""
-    pairs = [
-        (r.detach(), f)
+def feature_distances(real: Judgement, fake: Judgement) -> list[Float[Tensor, " N"]]:
+    """Mean L1 distance of every layer, for each judge."""
+    return [
+        torch.stack([F.l1_loss(f, r.detach()) for r, f in zip(layers_r, layers_f, strict=True)])
         for layers_r, layers_f in zip(real.features, fake.features, strict=True)
-        for r, f in zip(layers_r, layers_f, strict=True)
     ]
-    return torch.stack([F.l1_loss(f, r) for r, f in pairs])
+
+
+def feature_sum(real: Judgement, fake: Judgement) -> Float[Tensor, ""]:
+    """Over layers and judges (HiFi-GAN, eq. 4)."""
+    return torch.cat(feature_distances(real, fake)).sum()
+
+
+def feature_mean(real: Judgement, fake: Judgement) -> Float[Tensor, ""]:
+    """Over the layers of a judge, then over judges."""
+    return torch.stack([distances.mean() for distances in feature_distances(real, fake)]).mean()
 
 
 def with_logits(judgement: Judgement) -> Judgement:

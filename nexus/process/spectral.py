@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nexus.media.features import MelConfig, log_mel, stft
+from nexus.media.features import MelConfig, log_mel, mel_filterbank, stft
 
 # Window lengths and mel bins of the Descript codec (arXiv:2306.06546), without the two shortest.
 MEL_SCALES = ((2048, 160), (1024, 100), (512, 64), (256, 32), (128, 16))
@@ -71,3 +71,27 @@ def mel_reconstruction(
         linear = (a.exp() - b.exp()).abs().sum(1).mean()
         terms.append(linear + (n_fft / 2) ** 0.5 * torch.linalg.vector_norm(a - b, dim=1).mean())
     return torch.stack(terms).sum()
+
+
+def compressed_distances(
+    output: Float[Tensor, "B C L"],
+    target: Float[Tensor, "B C L"],
+    sample_rate: int,
+    scales: Sequence[tuple[int, int]] = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320)),
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """L1 distances of log(1 + mel) and of log(1 + |STFT|), each the mean over (window, mel bins) pairs: what NeMo's
+    codecs are trained by (arXiv:2406.05298).
+
+    What is quiet hardly counts, for one is added to magnitudes of unscaled STFTs, whose hops are a quarter window.
+    """
+    both = torch.cat([output, target]).flatten(0, 1).float()  # [2 B C, L]
+    mels, magnitudes = [], []
+    with torch.autocast(both.device.type, enabled=False):
+        for n_fft, n_mels in scales:
+            spectrum = stft(both, n_fft, n_fft // 4, n_fft, n_fft // 2)
+            magnitude = (torch.view_as_real(spectrum).square().sum(-1) + 1e-5).sqrt()  # smooth at silence
+            filters = mel_filterbank(sample_rate, n_fft, n_mels, scale="slaney").to(magnitude)
+            for x, distances in ((filters @ magnitude, mels), (magnitude, magnitudes)):
+                a, b = x.log1p().chunk(2)
+                distances.append((a - b).abs().mean())
+    return torch.stack(mels).mean(), torch.stack(magnitudes).mean()

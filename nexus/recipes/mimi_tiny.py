@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nexus.codecs.mimi import Mimi, MimiConfig, mimi_seanet
 from nexus.media.features import MelConfig, log_mel
-from nexus.nn.quantize import QuantizerConfig
+from nexus.nn.quantize import QuantizerConfig, n_used
 from nexus.nn.sliding import SlidingTransformerConfig
 from nexus.process.spectral import mel_distance
 from nexus.training.adversarial import AdversarialConfig
@@ -90,6 +90,7 @@ class MimiTiny(SoundRecipe[Mimi]):
             "semantic": semantic.detach(),
             "perplexity": result.perplexity.mean(),
             "perplexity_semantic": result.perplexity[0],
+            "used": n_used(result.codes),
         }
 
     def heard(self, model: Mimi, batch: Batch, generator: torch.Generator) -> Tensor:

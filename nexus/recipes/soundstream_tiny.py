@@ -15,7 +15,7 @@ from nexus.codecs.soundstream import MEL_WEIGHT, SoundStream, SoundStreamConfig
 from nexus.data import waveforms
 from nexus.data.noisy import NoisyCrops
 from nexus.media.audio import Audio
-from nexus.nn.quantize import QuantizerConfig
+from nexus.nn.quantize import QuantizerConfig, n_used
 from nexus.process.adversarial import Discriminators
 from nexus.process.soundstream_judges import soundstream_judges
 from nexus.process.spectral import mel_reconstruction
@@ -78,6 +78,7 @@ class SoundStreamTiny(SoundRecipe[SoundStream]):
             "commitment": result.commitment.detach(),
             "perplexity": result.perplexity.mean(),
             "perplexity_first": result.perplexity[0],
+            "used": n_used(result.codes),
         }
 
     def heard(self, model: SoundStream, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from nexus.process.adversarial import Discriminators, Judgement
 from nexus.process.least_squares import (
     FEATURE_WEIGHT,
     discriminator_sum,
-    feature_distances,
+    feature_sum,
     generator_sum,
 )
 from nexus.training.recipe import Batch, OptimizerConfig
@@ -21,6 +21,7 @@ class AdversarialConfig:
     """Small discriminators over STFTs and periods that see excerpts: they cost more than a small generator itself."""
 
     start: int = 0  # the first step with discriminators
+    every: int = 1  # of so many steps, discriminators learn in the last
     items: int = 8  # of a batch
     length: int = 6144  # samples of an excerpt
     n_ffts: tuple[int, ...] = (1024, 512, 256)
@@ -41,6 +42,10 @@ class AdversarialConfig:
     def joined(self, batch: Batch) -> bool:
         """Whether discriminators take part in the step of this batch."""
         return int(batch["step"][0]) >= self.start
+
+    def learns(self, batch: Batch) -> bool:
+        """Whether discriminators learn in this step."""
+        return self.joined(batch) and (int(batch["step"][0]) + 1) % self.every == 0
 
     def excerpts(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The same random place of both, of the first items."""
@@ -93,9 +98,9 @@ class LeastSquaresConfig(AdversarialConfig):
         return generator_sum(fake)
 
     def match(self, real: Judgement, fake: Judgement) -> Tensor:
-        return feature_distances(real, fake).sum()
+        return feature_sum(real, fake)
 
 
 def waiting() -> dict[str, Tensor]:
-    """The discriminators' loss before they join: nothing to learn."""
+    """The discriminators' loss when it is not their turn: nothing to learn."""
     return {"loss": torch.zeros((), requires_grad=True)}

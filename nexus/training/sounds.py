@@ -77,7 +77,7 @@ class SoundRecipe(Recipe, Generic[Model]):
     def discriminator_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         model, judges = cast(Model, networks["model"]), networks["discriminators"]
         assert isinstance(judges, Discriminators)
-        if not self.adversarial.joined(batch):
+        if not self.adversarial.learns(batch):
             return waiting()
         some = {name: values[: self.adversarial.items] for name, values in batch.items()}
         with torch.no_grad():

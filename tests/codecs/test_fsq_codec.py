@@ -150,7 +150,7 @@ def test_learns_one_batch():
     model = FSQCodec(dataclasses.replace(SMALL, quantizer=quantizer)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         loss = model.loss({"waveform": x})["loss"]
         optimizer.zero_grad()
         loss.backward()

@@ -6,6 +6,7 @@ import os
 import sys
 import tarfile
 import types
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import nn
 import nexus
 from nexus.codecs.fsq_codec import FSQCodec, FSQCodecConfig
 from nexus.hub.load import kind_of
+from nexus.process.fsq_judges import fsq_judges
+from nexus.process.least_squares import with_logits
 
 MODULES = "nemo.collections.tts.modules.audio_codec_modules"
 SMALL = {
@@ -464,3 +467,29 @@ def test_official_widths(preset, monkeypatch, tmp_path):
     }
     model = compare_with_nemo(modules(monkeypatch), values, tmp_path, 20 * config.hop_length - 77)
     assert model.config == config
+
+
+@torch.no_grad()
+def test_judges_equal_nemos(monkeypatch):
+    reference = modules(monkeypatch)
+    bands = list(pairwise((0.0, 0.1, 0.25, 0.5, 0.75, 1.0)))
+    spectra = reference.MultiBandDiscriminatorSTFT(resolution=(512, 128, 512), stft_bands=bands)
+    spectra.window.copy_(torch.hann_window(512))  # periodic, as ours
+    periods = reference.MultiPeriodDiscriminator(periods=(2, 3))
+    ours = fsq_judges((512,), (2, 3))
+    torch.manual_seed(0)
+    for judge, member in zip(ours.members, [*periods.discriminators, *spectra.discriminators], strict=True):
+        state = {}
+        for name, value in member.state_dict().items():
+            value.add_(0.05 * torch.randn_like(value))
+            layer = name.split(".conv.")[0].replace("conv_layers", "layers").replace("conv_post", "out")
+            state[f"{layer}.{name.split('.conv.')[1]}"] = value
+        judge.load_state_dict(state)
+    waveform = torch.randn(2, 1, 2501)
+    heard = [periods(audio_real=waveform[:, 0], audio_gen=waveform[:, 0])[::2], spectra(audio=waveform[:, 0])]
+    logits, features = (a + b for a, b in zip(*heard, strict=True))
+    told = ours(waveform)
+    for a, b in zip(told.logits, logits, strict=True):
+        assert close(a[:, 0].mT, b)
+    for a, b in zip(with_logits(told).features, features, strict=True):
+        assert all(close(x, y) for x, y in zip(a, b, strict=True))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from nexus.nn.quantize import Codebook, QuantizerConfig, ResidualQuantizer, k_means, nearest
+from nexus.nn.quantize import Codebook, QuantizerConfig, ResidualQuantizer, k_means, n_used, nearest
 
 CONFIG = QuantizerConfig(n_codebooks=3, codebook_size=7, dim=4, k_means_steps=3)
 
@@ -13,6 +13,11 @@ CONFIG = QuantizerConfig(n_codebooks=3, codebook_size=7, dim=4, k_means_steps=3)
 def test_nearest_is_the_brute_force_minimum():
     x, codebook = torch.randn(50, 5), torch.randn(9, 5)
     assert torch.equal(nearest(x, codebook), torch.cdist(x, codebook).argmin(-1))
+
+
+def test_codes_that_were_left_out_are_not_in_use():
+    codes = torch.tensor([[[1, 1, 2], [0, -1, -1]], [[2, 3, 1], [-1, -1, -1]]])
+    assert n_used(codes) == (3 + 1) / 2
 
 
 def test_codes_follow_the_residuals():

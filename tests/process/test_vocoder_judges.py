@@ -11,7 +11,7 @@ from nexus.process.adversarial import Discriminators, multi_period
 from nexus.process.least_squares import (
     FEATURE_WEIGHT,
     discriminator_sum,
-    feature_distances,
+    feature_sum,
     generator_sum,
     with_logits,
 )
@@ -77,7 +77,7 @@ def test_equal_to_bigvgan(reference):
     expected = reference.loss.generator_loss(theirs[1])[0]
     torch.testing.assert_close(generator_sum(judged_fake), expected, atol=1e-5, rtol=1e-5)
     expected = reference.loss.feature_loss(theirs[2], theirs[3])  # with its weight
-    matching = feature_distances(with_logits(judged_real), with_logits(judged_fake)).sum()
+    matching = feature_sum(with_logits(judged_real), with_logits(judged_fake))
     torch.testing.assert_close(FEATURE_WEIGHT * matching, expected, atol=1e-5, rtol=1e-5)
 
 

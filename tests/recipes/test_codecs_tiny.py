@@ -9,11 +9,13 @@ import torch
 import nexus
 from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.frames import FrameCoderConfig
+from nexus.codecs.fsq_codec import FSQCodec
 from nexus.codecs.hifigan import HiFiGAN
 from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
 from nexus.codecs.vocos import Vocos, VocosConfig
+from nexus.nn.fsq import FSQConfig
 from nexus.nn.quantize import QuantizerConfig
-from nexus.recipes import encodec_tiny, hifigan_tiny, soundstream_tiny, vocos_tiny
+from nexus.recipes import encodec_tiny, fsq_tiny, hifigan_tiny, soundstream_tiny, vocos_tiny
 from nexus.training.adversarial import AdversarialConfig
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
@@ -83,6 +85,36 @@ def test_hifigan(cache):
     model = nexus.load(cache / "run" / "weights")
     assert isinstance(model, HiFiGAN)
     assert model.decode(torch.randn(1, 100, 5)).shape == (1, 1, 5 * 256)
+
+
+def test_fsq(cache):
+    tiny = fsq_tiny.tiny()
+    recipe = dataclasses.replace(
+        fsq_tiny.recipe,
+        loop=dataclasses.replace(LOOP, steps=3),
+        model=dataclasses.replace(
+            tiny,
+            encoder=dataclasses.replace(tiny.encoder, dim=2),
+            decoder=dataclasses.replace(tiny.decoder, dim=16),
+            quantizer=FSQConfig(n_groups=2, levels=(4, 3)),
+        ),
+        cache=str(cache),
+        batch_size=3,
+        length=3200,
+        adversarial=fsq_tiny.FSQJudges(
+            start=1, items=1, length=2048, n_ffts=(512,), n_filters=2, periods=(2,), widths=(2, 3)
+        ),
+    )
+    first, second, third = figures_of(recipe, cache / "run")
+    assert first["model/loss"] == pytest.approx(10 * (first["model/mel"] + first["model/stft"]), rel=1e-4)
+    assert 1 <= first["model/perplexity"] <= first["model/used"] <= 12
+    # Discriminators join in the second step, and learn in every other one.
+    assert [x["discriminators/loss"] > 0 for x in (first, second, third)] == [False, True, False]
+    assert "model/adversarial" not in first
+    assert third["model/adversarial"] > 0 and third["model/features"] > 0
+    codec = nexus.load(cache / "run" / "weights")
+    assert isinstance(codec, FSQCodec)
+    assert codec.decode(codec.encode(torch.randn(1, 1, 700)), 700).shape == (1, 1, 700)
 
 
 def test_samples_let_hear_each_source_once(cache):
