@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from numpy import ndarray
 from torch import Tensor
 
@@ -18,20 +18,29 @@ RANGE_BITS = 24
 # Widths are rounded down from probabilities in steps of 1e-8, and are 2 at least: a symbol always has a number.
 _STEP = 1e-8
 _LEAST = 2
+_BATCH = 1 << 16  # numbers packed at once, that bits need memory of a few only; a multiple of 8 ends with a whole byte
 # Ends that straddle a power of two settle no bits; past this the original gives up too.
 _MAX_OPEN_BITS = 62
 
 
-def pack(values: Int[ndarray, " n"], bits: int) -> bytes:
+def pack(values: Integer[ndarray, " n"], bits: int) -> bytes:
     """Numbers below 2^bits, lowest bit first; the last byte is filled up with zeros."""
-    digits = values[:, None] >> np.arange(bits) & 1
+    return b"".join(_packed(values[at : at + _BATCH], bits) for at in range(0, len(values), _BATCH))
+
+
+def _packed(values: Integer[ndarray, " n"], bits: int) -> bytes:
+    digits = values.astype(np.int64)[:, None] >> np.arange(bits) & 1
     return np.packbits(digits.astype(np.uint8).ravel(), bitorder="little").tobytes()
 
 
 def unpack(data: bytes | memoryview, bits: int, n: int) -> Int[ndarray, " n"]:
     """The first `n` numbers of `pack`; `data` must hold at least n * bits bits."""
-    digits = np.unpackbits(np.frombuffer(data, np.uint8), count=n * bits, bitorder="little")
-    return digits.reshape(n, bits).astype(np.int64) @ (1 << np.arange(bits))
+    values, whole = np.empty(n, np.int64), np.frombuffer(data, np.uint8)
+    for at in range(0, n, _BATCH):
+        part = whole[at * bits // 8 : (at + _BATCH) * bits // 8]
+        digits = np.unpackbits(part, count=min(_BATCH, n - at) * bits, bitorder="little")
+        values[at : at + _BATCH] = digits.reshape(-1, bits).astype(np.int64) @ (1 << np.arange(bits))
+    return values
 
 
 def cumulative_widths(probabilities: Float[Tensor, "*batch N"]) -> Int[Tensor, "*batch N"]:

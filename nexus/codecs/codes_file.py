@@ -2,8 +2,8 @@
 
 It is a safetensors file: `codes` holds row after row, in a row frame after frame and in a frame codebook after
 codebook, ceil(log2 of the codebook size) bits each, the lowest bit first; the tensors that decoding needs beside them
-(scales) follow as float32; the rest stands as JSON in the metadata. It is read without running any code, and needs no
-more memory than a few times its size.
+(scales) follow as float32; the rest stands as JSON in the metadata. It is read without running any code, and needs
+about ten times its size of memory.
 """
 
 import json
@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
-from numpy import ndarray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -23,7 +21,6 @@ from nexus.codecs.long_sounds import CodedSound
 SUFFIX = ".nxc"
 VERSION = 1
 _KEY = "nexus-codes"
-_BATCH = 1 << 16  # numbers packed at once; a multiple of 8, so that each batch ends with a whole byte
 _MOST_BITS = 24
 
 
@@ -79,23 +76,10 @@ def write_codes(coded: CodedSound, *, codec: str, weights_hash: str, sample_rate
     )
     if not 0 <= coded.codes.min() <= coded.codes.max() < codebook_size:
         raise ValueError(f"codes must be 0 to {codebook_size - 1}, got {coded.codes.min()} to {coded.codes.max()}")
-    tensors = {"codes": packed(coded.codes.transpose(0, 2, 1).ravel(), head.bits)}
+    data = pack(coded.codes.transpose(0, 2, 1).ravel(), head.bits)
+    tensors = {"codes": np.frombuffer(data, np.uint8)}
     tensors |= {name: np.ascontiguousarray(side, dtype=np.float32) for name, side in sorted(coded.side.items())}
     return save(tensors, {_KEY: json.dumps({"version": VERSION, **asdict(head)})})
-
-
-def packed(codes: Integer[ndarray, " N"], bits: int) -> UInt8[ndarray, " M"]:
-    parts = [pack(codes[at : at + _BATCH].astype(np.int64), bits) for at in range(0, len(codes), _BATCH)]
-    return np.frombuffer(b"".join(parts), np.uint8)
-
-
-def unpacked(data: UInt8[ndarray, " M"], bits: int, n: int) -> Integer[ndarray, " N"]:
-    step = _BATCH * bits // 8
-    codes = np.empty(n, np.int32)
-    for i, at in enumerate(range(0, n, _BATCH)):
-        part = data[i * step : (i + 1) * step].tobytes()
-        codes[at : at + _BATCH] = unpack(part, bits, min(_BATCH, n - at))
-    return codes
 
 
 def read_codes(data: bytes) -> tuple[Head, CodedSound]:
@@ -113,7 +97,7 @@ def read_codes(data: bytes) -> tuple[Head, CodedSound]:
     if codes.dtype != np.uint8 or codes.ndim != 1 or len(codes) != head.n_bytes:
         raise ValueError(f"damaged: {head.n_bytes} bytes of codes were announced, there are {codes.size}")
     shape = (head.n_rows, head.n_frames, head.n_codebooks)
-    rows = unpacked(codes, head.bits, math.prod(shape)).reshape(shape).transpose(0, 2, 1)
+    rows = unpack(codes.tobytes(), head.bits, math.prod(shape)).astype(np.int32).reshape(shape).transpose(0, 2, 1)
     if rows.max() >= head.codebook_size:
         raise ValueError(f"damaged: codes must be 0 to {head.codebook_size - 1}, got {rows.max()}")
     for name, side in tensors.items():

@@ -23,7 +23,7 @@ class Spool:
     def __init__(self, channels: int):
         self.channels, self.length = channels, 0
         self.peak = np.zeros((channels, 1), np.float32)  # the largest magnitude of each channel
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the spool is
 
     def __enter__(self) -> "Spool":
         return self

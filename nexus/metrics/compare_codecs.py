@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from nexus.media.audio_blocks import SoundBlocks
 from nexus.metrics.dnsmos import dnsmos_judge
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict
 from nexus.metrics.pesq import pesq_judge
-from nexus.metrics.recogniser import Recogniser, normalise, recogniser_judge
+from nexus.metrics.recogniser import CLEAR, Recogniser, normalise, recogniser_judge
 from nexus.metrics.si_sdr import si_sdr_judge
 from nexus.metrics.speaker import speaker_judge
 from nexus.metrics.spectra import spectra_judge
@@ -39,6 +39,7 @@ BITRATE, FACTOR = "bit rate", "real-time factor"
 OWN_MEASURES = (Measure(name=BITRATE, unit="kb/s", better="lower"), Measure(name=FACTOR, better="lower"))
 
 
+@runtime_checkable
 class Coder(Protocol):
     """`there_and_back(sound)` gives the sound as it comes back, and the bits it cost; `notes` what was done to it."""
 
@@ -134,7 +135,6 @@ def compare_codecs(
     *,
     text: str | None = None,
     makers: Sequence[Callable[[], Judge]] = JUDGES,
-    recogniser: Callable[[], Judge] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Every codec (loaded when its turn comes, one at a time) before every judge that is installed.
@@ -149,7 +149,7 @@ def compare_codecs(
         except MissingJudge as missing:
             left_out.append(str(missing))
     text, said_by, found = _words(sound, text, left_out)
-    judges += found if recogniser is None else [recogniser()]
+    judges += found
     rows = [_judged(Row(name="the sound itself", values={}, made=sound), sound, text, judges, own=True)]
     for i, load in enumerate(coders):
         coder = load()
@@ -171,11 +171,14 @@ def compare_codecs(
 def _words(sound: Audio, text: str | None, left_out: list[str]) -> tuple[str, str, list[Judge]]:
     """What is said, who says so, and the judge of error rates where something is."""
     try:
-        judge = recogniser_judge()
-        heard = Recogniser().transcribe(sound) if text is None else text
+        recogniser = Recogniser()
+        judge = recogniser_judge(recogniser.transcribe)
+        heard = recogniser.transcribe(sound) if text is None else text
         if not any(c.isalnum() for c in normalise(heard)):
             left_out.append("word error rates: Whisper hears no words in the sound; --text says what is said")
             return "", "", []
+        # How many of a set are clear says nothing of one sound.
+        judge = replace(judge, measures=tuple(measure for measure in judge.measures if measure.name != CLEAR))
         return heard, "Whisper, of the sound itself" if text is None else "--text", [judge]
     except MissingJudge as missing:
         left_out.append(str(missing))
@@ -201,6 +204,6 @@ def _judged(row: Row, sound: Audio, text: str, judges: Sequence[Judge], own: boo
         if own and judge.needs:
             continue
         verdict: Verdict = judge.values(sample)
-        values |= verdict.values
+        values |= {measure.name: verdict.values[measure.name] for measure in judge.measures}
         notes += [verdict.note] if verdict.note else []
     return replace(row, values=values, notes=tuple(notes))

@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
+import tempfile
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from nexus.media import Image
-from nexus.media.io import write_atomically
 from nexus.metrics.compare_codecs import Comparison, Row
 from nexus.metrics.markup import element, page
 from nexus.metrics.report import section
@@ -19,21 +20,28 @@ SHEET_WIDTH, ROW_HEIGHT, LABEL_HEIGHT = 900, 160, 22  # pixels
 
 
 def write_comparison(comparison: Comparison, folder: Path, name: str) -> None:
-    """Writes spectrograms, page and media of the sound called `name`, then the JSON; its presence says all is there.
+    """Writes spectrograms, page, JSON and media of the sound called `name`: the whole folder or none.
 
     Raises:
-        OSError: a file could not be written.
+        OSError: a file could not be written, or the folder is there and not empty.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".comparison-") as draft:
+        _write(comparison, Path(draft) / "whole", name)
+        os.replace(Path(draft) / "whole", folder)
+
+
+def _write(comparison: Comparison, folder: Path, name: str) -> None:
     media = folder / "media"
-    media.mkdir(parents=True, exist_ok=True)
+    media.mkdir(parents=True)
     data = as_json(comparison, name)
     for i, (row, told) in enumerate(zip(comparison.rows, data["codecs"], strict=True)):
         path = media / f"{i:02d}-{''.join(c if c.isalnum() or c in '-.@' else '-' for c in row.name)}.wav"
         row.made.save(path)
         told["path"] = path.relative_to(folder).as_posix()
     spectrogram_sheet(comparison).save(folder / "spectrograms.png")
-    write_atomically(folder / "report.html", html(comparison, name))
-    write_atomically(folder / "comparison.json", json.dumps(data, ensure_ascii=False, indent=1).encode())
+    (folder / "report.html").write_bytes(html(comparison, name))
+    (folder / "comparison.json").write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def as_json(comparison: Comparison, name: str) -> dict:

@@ -22,6 +22,16 @@ def test_packing_by_hand():
     assert unpack(bytes([0b10011101, 0b1]), 3, 3).tolist() == [5, 3, 6]
 
 
+@pytest.mark.parametrize("bits", [3, 10])
+@pytest.mark.parametrize("n", [65_535, 65_536, 200_003])
+def test_packing_in_batches(bits, n):
+    values = np.random.default_rng(n).integers(2**bits, size=n).astype(np.int32)
+    data = pack(values, bits)
+    assert len(data) == -(-n * bits // 8) and np.array_equal(unpack(data + b"more", bits, n), values)
+    whole = np.packbits((values[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel(), bitorder="little")
+    assert data == whole.tobytes()
+
+
 @pytest.mark.parametrize("bits", [1, 4, 10, 16])
 def test_packing_and_back(bits):
     values = np.random.default_rng(0).integers(2**bits, size=101)
