@@ -27,6 +27,7 @@ FAMILIES = (
     "encodec_lm",
     "encodec",
     "mimi",
+    "base_diffusion",
 )
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,6 +61,9 @@ _LICENCES = {
     "facebook/musicgen-large": "CC-BY-NC-4.0",
     "facebook/musicgen-melody": "CC-BY-NC-4.0",
     "SWivid/F5-TTS": "CC-BY-NC-4.0",
+    "google/ddpm-cifar10-32": "Apache-2.0",
+    "google/ddpm-celebahq-256": "Apache-2.0",
+    "google/ddpm-church-256": "Apache-2.0",
     "THUDM/CogVideoX-2b": "Apache-2.0",
     "THUDM/CogVideoX-5b": "CogVideoX licence",
 }

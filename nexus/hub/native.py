@@ -26,6 +26,7 @@ KINDS = {
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
+    "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
     "cogvideox": ("nexus.models.video.cogvideox", "CogVideoXConfig", "CogVideoX"),
 }
 

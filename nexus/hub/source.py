@@ -36,6 +36,9 @@ OFFICIAL = (
     "facebook/musicgen-large",
     "facebook/musicgen-melody",
     "SWivid/F5-TTS",
+    "google/ddpm-cifar10-32",
+    "google/ddpm-celebahq-256",
+    "google/ddpm-church-256",
     "THUDM/CogVideoX-2b",
     "THUDM/CogVideoX-5b",
 )

@@ -7,10 +7,16 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 
-def timestep_embedding(t: Num[Tensor, " B"], dim: int, max_period: float = 10000.0) -> Float[Tensor, "B dim"]:
-    """Cosines, then sines, of t at `dim / 2` frequencies from 1 down to 1 / max_period (DDPM's, cosines first)."""
+def timestep_embedding(
+    t: Num[Tensor, " B"], dim: int, max_period: float = 10000.0, shift: float | int = 0
+) -> Float[Tensor, "B dim"]:
+    """Cosines, then sines, of t at `dim / 2` frequencies from 1 down towards 1 / max_period.
+
+    With `shift` 1, as in DDPM, the last frequency is 1 / max_period itself.
+    """
     half = dim // 2
-    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    places = torch.arange(half, device=t.device, dtype=torch.float32) / (half - shift)
+    frequencies = torch.exp(-math.log(max_period) * places)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 

@@ -1,0 +1,233 @@
+"""The U-Net of DDPM (arXiv:2006.11239, appendix B) and of ADM (arXiv:2105.05233, section 3).
+
+Residual blocks that are told the time, self-attention at some sizes, and skips from each size on the way down to the
+same size on the way up.
+Axes: B batch, C channels, H height, W width, E width of the time embedding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int, Num
+from torch import Tensor, nn
+
+from nexus.nn.attention import attend, merge_heads, split_heads
+from nexus.nn.embed import timestep_embedding
+
+Map = Float[Tensor, "B C H W"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """The defaults are DDPM's for CIFAR-10."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    dims: tuple[int, ...] = (128, 256, 256, 256)  # channels at each size, each half of the one before
+    n_blocks: int = 2  # at each size on the way down; one more on the way up
+    attention: tuple[bool, ...] = (False, True, False, False)  # at which sizes
+    head_dim: int | None = None  # None: a single head
+    norm_groups: int = 32
+    norm_eps: float = 1e-6
+    dropout: float = 0.0
+    n_classes: int | None = None
+    time_order: Literal["sin_cos", "cos_sin"] = "sin_cos"
+    time_shift: float = 1.0  # of the number of frequencies: 1 makes the last one 1 / 10000 exactly
+    time_scales: bool = False  # the time scales and shifts normed features (ADM), else is added before the norm
+    resample: Literal["conv", "block"] = "conv"  # by a convolution (DDPM), or within a residual block (ADM)
+    pad_end: bool = True  # strided convolutions see a row and a column beyond the end, not around
+
+    def __post_init__(self):
+        if not self.dims or len(self.attention) != len(self.dims):
+            raise ValueError(f"attention has one entry for each of dims, got {self.attention} for {self.dims}")
+        wrong = next((dim for dim in self.dims if dim % self.norm_groups), None)
+        if wrong is not None:
+            raise ValueError(f"dims must be multiples of norm_groups {self.norm_groups}, got {wrong}")
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths must be multiples of it."""
+        return 2 ** (len(self.dims) - 1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions; `resize` changes the size between norm and convolution, of the skip too."""
+
+    def __init__(self, config: UNetConfig, n_in: int, n_out: int, resize: Callable[[Tensor], Tensor] | None = None):
+        super().__init__()
+        self.scales, self.resize = config.time_scales, resize
+        time_dim = 4 * config.dims[0]
+        self.norm1 = nn.GroupNorm(config.norm_groups, n_in, config.norm_eps)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.time = nn.Linear(time_dim, 2 * n_out if config.time_scales else n_out)
+        self.norm2 = nn.GroupNorm(config.norm_groups, n_out, config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Map, time: Float[Tensor, "B E"]) -> Float[Tensor, "B D I J"]:
+        hidden = F.silu(self.norm1(x))
+        if self.resize is not None:
+            hidden, x = self.resize(hidden), self.resize(x)
+        hidden = self.conv1(hidden)
+        told = self.time(F.silu(time))[:, :, None, None]
+        if self.scales:
+            scale, shift = told.chunk(2, dim=1)
+            hidden = self.norm2(hidden) * (1 + scale) + shift
+        else:
+            hidden = self.norm2(hidden + told)
+        return self.shortcut(x) + self.conv2(self.dropout(F.silu(hidden)))
+
+
+class SelfAttention(nn.Module):
+    """Every place attends to every place."""
+
+    def __init__(self, config: UNetConfig, dim: int):
+        super().__init__()
+        self.n_heads = dim // (config.head_dim or dim)
+        self.norm = nn.GroupNorm(config.norm_groups, dim, config.norm_eps)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Map) -> Map:
+        places = rearrange(self.norm(x), "b c h w -> b (h w) c")
+        q, k, v = (split_heads(part, self.n_heads) for part in self.qkv(places).chunk(3, dim=-1))
+        out = self.out(merge_heads(attend(q, k, v)))
+        return x + rearrange(out, "b (h w) c -> b c h w", h=x.shape[2])
+
+
+class Downsample(nn.Module):
+    """A strided convolution."""
+
+    def __init__(self, dim: int, pad_end: bool):
+        super().__init__()
+        self.pad_end = pad_end
+        self.conv = nn.Conv2d(dim, dim, 3, stride=2, padding=0 if pad_end else 1)
+
+    def forward(self, x: Map, time: Tensor) -> Float[Tensor, "B C I J"]:
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.pad_end else x)
+
+
+class Upsample(nn.Module):
+    """Every pixel four times, then a convolution."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Map, time: Tensor) -> Float[Tensor, "B C I J"]:
+        return self.conv(double(x))
+
+
+def double(x: Map) -> Float[Tensor, "B C I J"]:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def halve(x: Map) -> Float[Tensor, "B C I J"]:
+    return F.avg_pool2d(x, 2)
+
+
+class Stage(nn.Module):
+    """What happens at one size: residual blocks, each perhaps with attention, and the way to the next size."""
+
+    def __init__(self, config: UNetConfig, widths: list[tuple[int, int]], attention: bool, resample: nn.Module | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(config, n_in, n_out) for n_in, n_out in widths)
+        self.attentions = nn.ModuleList(SelfAttention(config, n_out) for _, n_out in widths if attention)
+        self.resample = resample
+
+    def step(self, i: int, x: Tensor, time: Tensor) -> Tensor:
+        x = self.blocks[i](x, time)
+        return self.attentions[i](x) if self.attentions else x
+
+
+class UNet(nn.Module):
+    """A network `(x_t, step) -> prediction` for `nexus.process.diffusion`."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config, dims = config, config.dims
+        self.conv_in = nn.Conv2d(config.in_channels, dims[0], 3, padding=1)
+        self.time_embed = nn.Sequential(nn.Linear(dims[0], 4 * dims[0]), nn.SiLU(), nn.Linear(4 * dims[0], 4 * dims[0]))
+        self.class_embed = nn.Embedding(config.n_classes, 4 * dims[0]) if config.n_classes else None
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, width = [dims[0]], dims[0]
+        for i, (dim, attention) in enumerate(zip(dims, config.attention, strict=True)):
+            last = i == len(dims) - 1
+            widths = [(width, dim), *[(dim, dim)] * (config.n_blocks - 1)]
+            self.down.append(Stage(config, widths, attention, None if last else self._down(dim)))
+            skips += [dim] * (config.n_blocks + (not last))
+            width = dim
+        self.middle = nn.ModuleList(
+            [ResidualBlock(config, width, width), SelfAttention(config, width), ResidualBlock(config, width, width)]
+        )
+        for i, (dim, attention) in reversed(list(enumerate(zip(dims, config.attention, strict=True)))):
+            widths = []
+            for _ in range(config.n_blocks + 1):
+                widths.append((width + skips.pop(), dim))
+                width = dim
+            self.up.append(Stage(config, widths, attention, self._up(dim) if i else None))
+        self.norm_out = nn.GroupNorm(config.norm_groups, dims[0], config.norm_eps)
+        self.conv_out = nn.Conv2d(dims[0], config.out_channels, 3, padding=1)
+
+    def _down(self, dim: int) -> nn.Module:
+        block = self.config.resample == "block"
+        return ResidualBlock(self.config, dim, dim, halve) if block else Downsample(dim, self.config.pad_end)
+
+    def _up(self, dim: int) -> nn.Module:
+        return ResidualBlock(self.config, dim, dim, double) if self.config.resample == "block" else Upsample(dim)
+
+    def forward(
+        self, x: Map, step: Num[Tensor, " B"], label: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B O H W"]:
+        """The prediction at each item's step.
+
+        Args:
+            label: the class of each item, where the network knows classes.
+
+        Raises:
+            ValueError: sides that can't be halved as often as there are sizes, or a label too many or too few.
+        """
+        self._check(x, label)
+        time = self._time(step, x.dtype)
+        if self.class_embed is not None and label is not None:
+            time = time + self.class_embed(label)
+        skips = [x := self.conv_in(x)]
+        for stage in self.down:
+            assert isinstance(stage, Stage)
+            for i in range(len(stage.blocks)):
+                skips.append(x := stage.step(i, x, time))
+            if stage.resample is not None:
+                skips.append(x := stage.resample(x, time))
+        x = self.middle[2](self.middle[1](self.middle[0](x, time)), time)
+        for stage in self.up:
+            assert isinstance(stage, Stage)
+            for i in range(len(stage.blocks)):
+                x = stage.step(i, torch.cat([x, skips.pop()], dim=1), time)
+            if stage.resample is not None:
+                x = stage.resample(x, time)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+    def _time(self, step: Num[Tensor, " B"], dtype: torch.dtype) -> Float[Tensor, "B E"]:
+        config = self.config
+        embedding = timestep_embedding(step, config.dims[0], shift=config.time_shift)
+        if config.time_order == "sin_cos":
+            embedding = torch.cat(embedding.chunk(2, dim=-1)[::-1], dim=-1)
+        return self.time_embed(embedding.to(dtype))
+
+    def _check(self, x: Tensor, label: Tensor | None) -> None:
+        multiple = self.config.multiple
+        if x.shape[2] % multiple or x.shape[3] % multiple:
+            nearest = [max(round(side / multiple), 1) * multiple for side in x.shape[2:]]
+            raise ValueError(
+                f"height and width must be multiples of {multiple}, got {list(x.shape[2:])}; nearest is {nearest}"
+            )
+        if (label is None) == (self.class_embed is not None):
+            known = (
+                f"{self.config.n_classes} classes and needs" if self.class_embed is not None else "no classes: leave"
+            )
+            raise ValueError(f"this network knows {known} label")
