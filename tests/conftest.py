@@ -1,8 +1,11 @@
 """Tests run on one thread each (many small tensors), and never touch the network."""
 
+import importlib
+import os
 import socket
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,3 +47,23 @@ def bigvgan(monkeypatch) -> types.SimpleNamespace:
     from bigvgan.alias_free_activation.torch import act
 
     return types.SimpleNamespace(activations=activations, act=act, env=env, mel=meldataset, model=bigvgan)
+
+
+@pytest.fixture
+def hifigan_source(monkeypatch) -> types.SimpleNamespace:
+    """The modules of a checkout of jik876/hifi-gan, and where it lies; matplotlib, which it plots with, is stubbed."""
+    place = os.environ.get("NEXUS_HIFIGAN_SOURCE")
+    if not place:
+        pytest.skip("NEXUS_HIFIGAN_SOURCE names no checkout of jik876/hifi-gan")
+    for name in ("matplotlib", "matplotlib.pylab"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["matplotlib"].use = lambda backend: None
+    sys.modules["matplotlib"].pylab = sys.modules["matplotlib.pylab"]
+    monkeypatch.syspath_prepend(place)
+    modules = {}
+    for name in ("env", "utils", "models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        modules[name] = importlib.import_module(name)
+    for name in modules:  # so that other tests' modules of these names are found
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return types.SimpleNamespace(place=Path(place), **modules)

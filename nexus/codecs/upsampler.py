@@ -119,6 +119,11 @@ class UpsamplingVocoder(nn.Module):
 
     def features(self, waveform: Float[Tensor, "B 1 L"]) -> Float[Tensor, "B M T"]:
         """The log-mel frames that `decode` takes."""
+        if waveform.shape[1] != 1:
+            raise ValueError(
+                f"a vocoder's mel is of one channel, got {waveform.shape[1]}; make them items of the batch: "
+                "waveform.flatten(0, 1)[:, None]"
+            )
         return log_mel(waveform[:, 0], self.mel)
 
     def forward(self, mel: Float[Tensor, "B M T"]) -> Float[Tensor, "B 1 L"]:
@@ -131,8 +136,14 @@ class UpsamplingVocoder(nn.Module):
 
     @torch.inference_mode()
     def decode(self, mel: Float[Tensor, "B M T"]) -> Float[Tensor, "B 1 L"]:
-        """Waveform of T hop samples."""
-        return self(mel)
+        """Waveform of T hop samples.
+
+        Raises:
+            ValueError: mel frames that are not finite, which would make such a waveform, or of another number of bins.
+        """
+        if not mel.isfinite().all():
+            raise ValueError("mel frames must be finite numbers, got NaN or infinity")
+        return self(mel) if mel.shape[-1] else self._checked(mel).new_zeros(mel.shape[0], 1, 0)
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What adversarial losses are added to, 45 times the mel distance; batch["waveform"] is [B, 1, L].

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from nexus.codecs.fsq_codec import FSQCodec, FSQCodecConfig, HalfConfig
+from nexus.nn.chain import Chain
+from nexus.nn.unit_variance import keep_variance
 from nexus.process.adversarial import (
     Discriminators,
     Judgement,
@@ -69,7 +71,11 @@ class FSQTiny(SoundRecipe[FSQCodec]):
         return self.model.sample_rate
 
     def build(self) -> FSQCodec:
-        return FSQCodec(self.model)
+        """Starts with signals at a size that the levels can tell; by torch's own all sound would have one code."""
+        model = FSQCodec(self.model)
+        latent = keep_variance(model.encoder, 0.1 * torch.randn(4, 1, self.length))
+        keep_variance(Chain(*model.decoder.layers[:-2]), model.quantizer(latent).vectors)
+        return model
 
     def reconstruct(
         self, model: FSQCodec, batch: Batch, generator: torch.Generator

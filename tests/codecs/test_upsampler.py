@@ -79,6 +79,12 @@ def test_no_sample_depends_on_more_frames_than_it_waits_for(name):
     assert frames.max() == 20 + model.look_ahead
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_frames_are_no_samples(name):
+    model = vocoder(CONFIGS[name])
+    assert model.decode(torch.zeros(2, 12, 0)).shape == (2, 1, 0)
+
+
 def test_items_of_a_batch_are_as_alone():
     model, mel = vocoder(CONFIGS["hifigan"]), torch.randn(3, 12, 9)
     torch.testing.assert_close(model.decode(mel)[1:2], model.decode(mel[1:2]), atol=1e-6, rtol=0)
@@ -94,6 +100,13 @@ def test_standardise_comes_first():
 
 
 def test_wrong_input_is_refused():
+    for value in (float("nan"), float("inf")):
+        mel = torch.randn(1, 12, 4)
+        mel[0, 3, 2] = value
+        with pytest.raises(ValueError, match="finite"):
+            vocoder(CONFIGS["bigvgan v2"]).decode(mel)
+    with pytest.raises(ValueError, match="over 56 samples, got 0"):
+        vocoder(CONFIGS["hifigan"]).features(torch.zeros(1, 1, 0))
     with pytest.raises(ValueError, match="12 mel bins"):
         vocoder(CONFIGS["hifigan"]).decode(torch.randn(1, 13, 4))
     with pytest.raises(ValueError, match="make 32 samples"):

@@ -203,3 +203,28 @@ def test_build_takes_original_names():
     theirs = reference(normalize_before=False)
     config = hifigan.config_from_original(ORIGINAL, "test")
     agree(hifigan.build(config, original_state(theirs, "old"), "test").eval(), theirs)
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_equals_the_original_at_the_published_sizes(hifigan_source, tmp_path, version):
+    values = json.loads((hifigan_source.place / f"config_v{version}.json").read_text())
+    torch.manual_seed(0)
+    theirs = hifigan_source.models.Generator(hifigan_source.env.AttrDict(values)).eval()
+    for name, parameter in theirs.named_parameters():
+        noise = torch.randn_like(parameter)
+        if name.endswith("weight_g"):
+            small = 3 * (len(parameter) / 2) ** -0.5  # of transposed ones, whose sizes are of inputs
+            parameter.copy_(torch.full_like(parameter, small) if "ups" in name else 0.6 + 0.05 * noise)
+        else:
+            parameter.copy_(0.2 * noise if name.endswith("bias") else noise)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    torch.save({"generator": theirs.state_dict()}, tmp_path / "g_02500000")
+    model = nexus.load(tmp_path, device="cpu")
+    assert model.config == getattr(HiFiGANConfig, f"v{version}")()
+    mel = torch.randn(2, 80, 9)
+    waveform = theirs(mel)
+    assert waveform.std() > 0.01
+    assert (model.decode(mel) - waveform).abs().max() < 1e-5 * waveform.abs().max()

@@ -81,6 +81,40 @@ def test_equal_to_bigvgan(reference):
     torch.testing.assert_close(FEATURE_WEIGHT * matching, expected, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*spectral_norm:FutureWarning")
+def test_equal_to_the_original_hifigan(hifigan_source):
+    models = hifigan_source.models
+    torch.manual_seed(0)
+    theirs = [models.MultiPeriodDiscriminator(), models.MultiScaleDiscriminator()]
+    ours = Discriminators(*multi_period(), *multi_scale())
+    members = [member.eval() for judge in theirs for member in judge.discriminators]
+    for mine, member in zip(ours.eval().members, members, strict=True):
+        for layer, original in zip([*mine.layers, mine.out], [*member.convs, member.conv_post], strict=True):
+            original.bias.add_(0.1)
+            layer.bias.copy_(original.bias)
+            original(torch.zeros(1, original.in_channels, *[50] * (original.weight.dim() - 2)))  # norms its weight
+            if hasattr(original, "weight_orig"):
+                parametrization = layer.parametrizations.weight
+                parametrization.original.copy_(original.weight_orig)
+                parametrization[0]._u.copy_(original.weight_u)
+                parametrization[0]._v.copy_(original.weight_v)
+            else:
+                layer.weight = original.weight
+    real, fake = torch.randn(2, 2, 1, 4001)
+    said = [a + b for a, b in zip(*(judge(real, fake) for judge in theirs), strict=True)]  # lists
+    judged_real, judged_fake = ours(real), ours(fake)
+    for logits, mine in ((said[0], judged_real.logits), (said[1], judged_fake.logits)):
+        for a, b in zip(logits, mine, strict=True):
+            assert a.std() > 1e-4
+            torch.testing.assert_close(b.flatten(1), a, atol=1e-6, rtol=1e-4)
+    expected = models.discriminator_loss(said[0], said[1])[0], models.generator_loss(said[1])[0]
+    found = discriminator_sum(judged_real, judged_fake), generator_sum(judged_fake)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    matching = FEATURE_WEIGHT * feature_sum(with_logits(judged_real), with_logits(judged_fake))
+    torch.testing.assert_close(matching, models.feature_loss(said[2], said[3]), atol=1e-5, rtol=1e-5)
+
+
 def test_scales_hear_halves_of_the_rate():
     judges = multi_scale(3, width=16)
     lengths = [judge(torch.randn(1, 1, 1600))[0].shape[-1] for judge in judges]
