@@ -156,11 +156,12 @@ def tokens(
         n_codebooks = choose(codec, bitrate, codebooks)
         watch.stage(f"encoding {folder}")
         done = write_manifest(folder, output, codec, n_codebooks=n_codebooks, progress=watch)
-    facts = {"path": str(output / MANIFEST), "cuts": done.cuts, "encoded": done.fresh, "seconds": done.seconds}
+    facts = {"path": str(output / MANIFEST), "cuts": done.cuts, "encoded": done.fresh}
+    facts["seconds"] = round(done.seconds, 3)
     if as_json:
         typer.echo(json.dumps(facts | {"model": codec.info.name, "left_out": done.left_out}, ensure_ascii=False))
         return
-    typer.echo(f"{facts['path']}: {done.cuts} cuts, {done.seconds / 3600:.3g} h, {done.fresh} files encoded now")
+    typer.echo(f"{facts['path']}: {done.cuts} cuts, {lasting(done.seconds)}, {done.fresh} files encoded now")
     for sentence in done.left_out:
         typer.echo(f"  left out: {sentence}")
 
@@ -207,11 +208,15 @@ def fit_semantic(
         return
     explained = 1 - found.distance / found.variance if found.variance else 1.0
     typer.echo(
-        f"{output}: {clusters} tokens of {found.rows} frames of {found.seconds / 3600:.3g} h; they tell "
+        f"{output}: {clusters} tokens of {found.rows} frames of {lasting(found.seconds)}; they tell "
         f"{100 * explained:.1f} % of the variance, {found.perplexity:.0f} are in use"
     )
     for sentence in found.left_out:
         typer.echo(f"  left out: {sentence}")
+
+
+def lasting(seconds: float) -> str:
+    return f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds:.3g} s"
 
 
 def load_codec(name: str, allowed: tuple[str, ...], device: str, watch: Watch) -> Any:

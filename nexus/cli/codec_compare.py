@@ -108,13 +108,23 @@ def read_codecs(codecs: str) -> list[Wanted] | None:
 
 
 def all_codecs() -> list[str]:
-    """Codecs that come along, and official ones in the local cache of the hub."""
+    """Codecs that come along, and official ones that are whole in the local cache of the hub."""
     from nexus.cli.codec import CODECS
-    from nexus.hub.load import kind_of
     from nexus.hub.source import OFFICIAL, embedded_names
 
-    names = [*embedded_names(), *(name for name in OFFICIAL if name in cached())]
-    return [name for name in names if kind_of(name) in CODECS]
+    held = cached()
+    names = [*embedded_names(), *(name for name in OFFICIAL if name in held)]
+    return [name for name in names if _kind(name) in CODECS]
+
+
+def _kind(name: str) -> str | None:
+    """None where too little of it is there to tell."""
+    from nexus.hub.load import kind_of
+
+    try:
+        return kind_of(name)
+    except (OSError, ValueError):
+        return None
 
 
 def cached() -> set[str]:

@@ -1,6 +1,8 @@
 """Self-supervised speech encoders in transformers' layout: wav2vec 2.0, HuBERT, w2v-BERT 2.0."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from nexus.codecs.semantic import SpeechEncoder
@@ -39,18 +41,33 @@ def load_speech_encoder(source: Source, layer: int) -> SpeechEncoder:
 
 
 def _load(kind: Any, source: Source) -> tuple[Any, dict[str, Any]]:
-    """The model, and which tensors did not find their place; transformers' own words about them are not ours."""
-    log = logging.getLogger("transformers")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """The model, and which tensors did not find their place."""
     try:
-        return kind.from_pretrained(str(source.path), local_files_only=True, output_loading_info=True, dtype="float32")
+        with _quiet():
+            return kind.from_pretrained(
+                str(source.path), local_files_only=True, output_loading_info=True, dtype="float32"
+            )
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"{source.name}: not a readable {kind.__name__} ({str(error).splitlines()[0][:200]})"
         ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What transformers says of tensors and draws of progress is not ours to say."""
+    from transformers.utils import logging as said
+
+    log, drawn = logging.getLogger("transformers"), said.is_progress_bar_enabled()
+    level = log.level
+    log.setLevel(logging.ERROR)
+    said.disable_progress_bar()
+    try:
+        yield
     finally:
         log.setLevel(level)
+        if drawn:
+            said.enable_progress_bar()
 
 
 def _extractor(source: Source, kind: str) -> Any:

@@ -32,20 +32,17 @@ def write_comparison(comparison: Comparison, folder: Path, name: str) -> None:
 
 
 def _write(comparison: Comparison, folder: Path, name: str) -> None:
-    media = folder / "media"
-    media.mkdir(parents=True)
+    (folder / "media").mkdir(parents=True)
     data = as_json(comparison, name)
-    for i, (row, told) in enumerate(zip(comparison.rows, data["codecs"], strict=True)):
-        path = media / f"{i:02d}-{''.join(c if c.isalnum() or c in '-.@' else '-' for c in row.name)}.wav"
-        row.made.save(path)
-        told["path"] = path.relative_to(folder).as_posix()
+    for row, told in zip(comparison.rows, data["codecs"], strict=True):
+        row.made.save(folder / told["path"])
     spectrogram_sheet(comparison).save(folder / "spectrograms.png")
     (folder / "report.html").write_bytes(html(comparison, name))
     (folder / "comparison.json").write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def as_json(comparison: Comparison, name: str) -> dict:
-    """Figures by codec; null where a judge could not judge."""
+    """Figures by codec, null where a judge could not judge; paths are those in the folder."""
     return {
         "sound": name,
         "seconds": comparison.sound.seconds,
@@ -56,10 +53,11 @@ def as_json(comparison: Comparison, name: str) -> dict:
         "codecs": [
             {
                 "name": row.name,
+                "path": f"media/{i:02d}-{''.join(c if c.isalnum() or c in '-.@' else '-' for c in row.name)}.wav",
                 "values": {key: None if math.isnan(value) else value for key, value in row.values.items()},
                 "notes": list(row.notes),
             }
-            for row in comparison.rows
+            for i, row in enumerate(comparison.rows)
         ],
         "left_out": list(comparison.left_out),
     }
