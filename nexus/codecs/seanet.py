@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nexus.nn.conv import LSTM, Conv1d, ConvTranspose1d, PadMode
+from nexus.nn.layout import joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class ResidualBlock(nn.Module):
             [
                 nn.ELU(),
                 _conv(config, dim, hidden, config.residual_kernel_size, dilation=dilation),
-                nn.ELU(),
+                nn.ELU(inplace=True),
                 _conv(config, hidden, dim, 1),
             ]
         )
@@ -69,10 +70,10 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + run(self.block, x)
 
     def stream(self, x: Float[Tensor, "B D T"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
-        waiting, inner = (x, None) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
+        waiting, inner = (x, None) if state is None else (joined(state[0], x), state[1])
         y, inner = stream(self.block, x, inner, last)
         n = y.shape[-1]
-        return self.shortcut(waiting[..., :n]) + y, (waiting[..., n:], inner)
+        return self.shortcut(waiting[..., :n]) + y, (waiting[..., n:].clone(), inner)
 
 
 def _conv(config: SEANetConfig, c_in: int, c_out: int, kernel_size: int, **options: int) -> Conv1d:
@@ -111,10 +112,10 @@ def encoder_layers(seanet: SEANetConfig, channels: int, latent_dim: int) -> nn.M
     layers: list[nn.Module] = [_conv(seanet, channels, dim, seanet.kernel_size)]
     for ratio in reversed(seanet.ratios):
         layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
-        layers += [nn.ELU(), _conv(seanet, dim, 2 * dim, 2 * ratio, stride=ratio)]
+        layers += [nn.ELU(inplace=True), _conv(seanet, dim, 2 * dim, 2 * ratio, stride=ratio)]
         dim *= 2
     layers += [LSTM(dim, seanet.n_lstm_layers)] if seanet.n_lstm_layers else []
-    layers += [nn.ELU(), _conv(seanet, dim, latent_dim, seanet.last_kernel_size)]
+    layers += [nn.ELU(inplace=True), _conv(seanet, dim, latent_dim, seanet.last_kernel_size)]
     return nn.ModuleList(layers)
 
 
@@ -135,9 +136,9 @@ def decoder_layers(seanet: SEANetConfig, channels: int, latent_dim: int) -> nn.M
             group_norm=seanet.group_norm,
         )
         dim //= 2
-        layers += [nn.ELU(), up]
+        layers += [nn.ELU(inplace=True), up]
         layers += [ResidualBlock(seanet, dim, seanet.dilation_base**j) for j in range(seanet.n_residual_layers)]
-    layers += [nn.ELU(), _conv(seanet, dim, channels, seanet.last_kernel_size)]
+    layers += [nn.ELU(inplace=True), _conv(seanet, dim, channels, seanet.last_kernel_size)]
     return nn.ModuleList(layers)
 
 

@@ -16,7 +16,7 @@ from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.encodec_windows import WindowedEncodec, WindowedEncodecConfig
 from nexus.codecs.seanet import SEANetConfig
 from nexus.hub.source import Source
-from nexus.hub.tensors import Rules, State, load_strict, read_tensors, rename
+from nexus.hub.tensors import Rules, State, fold_weight_norm, load_strict, read_tensors, rename
 from nexus.nn.quantize import QuantizerConfig
 
 _CODEBOOKS = (
@@ -25,14 +25,9 @@ _CODEBOOKS = (
     (r"\.embed_avg$", ".sums"),
     (r"\.inited$", ".initialised"),
 )
-_WEIGHT_NORM = (
-    (r"\.weight_g$", ".parametrizations.weight.original0"),
-    (r"\.weight_v$", ".parametrizations.weight.original1"),
-)
 TRANSFORMERS_RULES = (
     (r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.codebooks.\1."),
     *_CODEBOOKS,
-    *_WEIGHT_NORM,
 )
 ORIGINAL_RULES = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),
@@ -41,7 +36,6 @@ ORIGINAL_RULES = (
     (r"\.(conv|convtr)\.norm\.", ".norm."),
     (r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.codebooks.\1."),
     *_CODEBOOKS,
-    *_WEIGHT_NORM,
 )
 # Both layouts keep a layer's norm beside its convolution, ours inside.
 GROUP_NORM_RULES = (
@@ -50,7 +44,7 @@ GROUP_NORM_RULES = (
 )
 _ORIGINAL_MARK = "quantizer.vq.layers.0._codebook.embed"
 _ORIGINAL_FILES = ("*.th", "compression_state_dict.bin")
-_ENCODER_WEIGHT = re.compile(r"encoder\.layers\.(\d+)\.conv\.(parametrizations\.weight\.original1|conv\.weight)$")
+_ENCODER_WEIGHT = re.compile(r"encoder\.layers\.(\d+)\.conv\.(conv\.)?weight$")
 
 
 def recognise(source: Source) -> bool:
@@ -104,8 +98,8 @@ def _original(source: Source) -> State:
 
 
 def renamed(state: State, rules: Rules) -> State:
-    """`state` under our names, with or without group norms."""
-    state = rename(state, rules)
+    """`state` under our names, with or without group norms; weight norms are folded, as computing takes them."""
+    state = rename(fold_weight_norm(state), rules)
     return rename(state, GROUP_NORM_RULES) if "encoder.layers.0.norm.weight" in state else state
 
 
@@ -152,7 +146,7 @@ def config_from_transformers(values: Mapping[str, Any], where: str) -> EncodecCo
         causal=values.get("use_causal_conv", True),
         pad_mode=values.get("pad_mode", "reflect"),
         trim_right_ratio=values.get("trim_right_ratio", 1.0),
-        weight_norm=norm == "weight_norm",
+        weight_norm=False,
         group_norm=norm == "time_group_norm",
     )
     quantizer = QuantizerConfig(n_codebooks=int(1000 * bandwidth // bits), codebook_size=codebook_size, dim=dim)
@@ -183,7 +177,7 @@ def config_from_shapes(state: Mapping[str, Tensor], where: str) -> EncodecConfig
             conv_shortcut=has_shortcuts,
             causal=has_shortcuts and not is_48khz,
             n_lstm_layers=sum(name.startswith("encoder.") and ".lstm.weight_ih_l" in name for name in state),
-            weight_norm=not is_48khz,
+            weight_norm=False,
             group_norm=is_48khz,
         ),
         quantizer=QuantizerConfig(

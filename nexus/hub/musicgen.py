@@ -78,7 +78,9 @@ def _load_transformers(source: Source) -> MusicGen:
     load_strict(model, convert(rename(own, TRANSFORMERS_RULES), config), source.name)
     where = f"{source.name} (audio_encoder)"
     codec_config = encodec.config_from_transformers(source.config["audio_encoder"], where)
-    model.codec = encodec.build(codec_config, rename(parts["audio_encoder"], encodec.TRANSFORMERS_RULES), where)
+    model.codec = encodec.build(
+        codec_config, encodec.renamed(parts["audio_encoder"], encodec.TRANSFORMERS_RULES), where
+    )
     model.text_encoder = _t5(source, parts["text_encoder"])
     return model
 

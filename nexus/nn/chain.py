@@ -6,9 +6,10 @@ Axes: B batch, C channels in, D channels out, L samples in, T samples out, U sam
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from nexus.nn.layout import joined
 
 
 class Chain(nn.Module):
@@ -39,7 +40,7 @@ class Residual(Chain):
         return x + super().forward(x)
 
     def stream(self, x: Float[Tensor, "B D T"], state: Any, last: bool = False) -> tuple[Float[Tensor, "B D U"], Any]:
-        waiting, inner = (x, None) if state is None else (torch.cat([state[0], x], dim=-1), state[1])
+        waiting, inner = (x, None) if state is None else (joined(state[0], x), state[1])
         y, inner = super().stream(x, inner, last)
         n = y.shape[-1]
-        return waiting[..., :n] + y, (waiting[..., n:], inner)
+        return waiting[..., :n] + y, (waiting[..., n:].clone(), inner)

@@ -12,22 +12,39 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as normalised
+
+from nexus.nn.layout import StepConv1d, StepConvTranspose1d, joined, pays, zeros
 
 PadMode = Literal["reflect", "constant", "replicate"]
 
 
 def pad(x: Float[Tensor, "B C L"], left: int, right: int, mode: PadMode) -> Float[Tensor, "B C T"]:
     """Pads in time; an input too short to reflect is first lengthened on the right by zeros, which are cut again."""
-    if mode != "reflect" or not (left or right):
-        return F.pad(x, (left, right), mode=mode if left or right else "constant")
+    if not (left or right):
+        return x
+    if mode != "reflect":
+        return _join_edges(x, left, right, mode) if pays(x) else F.pad(x, (left, right), mode=mode)
     missing = max(max(left, right) - x.shape[-1] + 1, 0)
+    if pays(x) and not missing:
+        return _join_edges(x, left, right, mode)
     padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
     return padded[..., : padded.shape[-1] - missing]
+
+
+def _join_edges(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
+    """`pad` in the layout of `nexus.nn.layout`, which F.pad would not keep."""
+    n = x.shape[-1]
+    if mode == "constant":
+        before, after = zeros(x, left), zeros(x, right)
+    elif mode == "replicate":
+        before, after = x[..., :1].expand(-1, -1, left), x[..., -1:].expand(-1, -1, right)
+    else:
+        before, after = x[..., 1 : left + 1].flip(-1), x[..., n - 1 - right : n - 1].flip(-1)
+    return joined(before, x, after)
 
 
 class GroupNormed(nn.Module):
@@ -92,9 +109,11 @@ class Windows(nn.Module):
     ) -> tuple[Float[Tensor, "B D T"], ConvState]:
         """Frames whose windows are complete with chunk `x`; `last` pads and gives the rest. No state: the start."""
         state = state or ConvState(x[..., :0], x[..., :0])
-        buffer, seen, emitted = torch.cat([state.buffer, x], dim=-1), state.seen + x.shape[-1], state.emitted
+        buffer, seen, emitted = joined(state.buffer, x), state.seen + x.shape[-1], state.emitted
         reach = max(self.left, self.right + self.stride - 1) if self.pad_mode == "reflect" else 0
-        tail = x[..., :0] if self.pad_mode == "constant" else torch.cat([state.tail, x], dim=-1)[..., -reach - 1 :]
+        tail = (
+            x[..., :0] if self.pad_mode == "constant" else joined(state.tail, x[..., -reach - 1 :])[..., -reach - 1 :]
+        )
         if state.seen <= reach:  # still at the start: the buffer holds all input so far
             if last:
                 return self(buffer), ConvState(buffer, tail, seen, emitted)
@@ -106,11 +125,11 @@ class Windows(nn.Module):
             n_frames = -(-seen // self.stride) - emitted
             missing = max((n_frames - 1) * self.stride + self.extent - buffer.shape[-1], 0)
             ending = pad(tail, 0, missing, self.pad_mode)
-            buffer = torch.cat([buffer, ending[..., ending.shape[-1] - missing :]], dim=-1)
+            buffer = joined(buffer, ending[..., ending.shape[-1] - missing :])
         if n_frames <= 0:
             return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
         y = self.conv(buffer[..., : (n_frames - 1) * self.stride + self.extent])
-        return y, ConvState(buffer[..., n_frames * self.stride :], tail, seen, emitted + n_frames)
+        return y, ConvState(buffer[..., n_frames * self.stride :].clone(), tail, seen, emitted + n_frames)
 
     def _nothing(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[0], self.out_channels, 0)
@@ -134,7 +153,7 @@ class Conv1d(Windows):
         weight_norm: bool = False,
         group_norm: bool = False,
     ):
-        conv = nn.Conv1d(
+        conv = StepConv1d(
             in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias
         )
         super().__init__(
@@ -170,7 +189,7 @@ class ConvTranspose1d(nn.Module):
         super().__init__()
         if kernel_size < stride:
             raise ValueError(f"kernel_size must be at least the stride, or samples are holes: {kernel_size} < {stride}")
-        conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=bias)
+        conv = StepConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=bias)
         self.conv = _normed(conv, weight_norm=weight_norm, group_norm=group_norm)
         self.out_channels, self.stride = out_channels, stride
         total = kernel_size - stride
@@ -185,7 +204,7 @@ class ConvTranspose1d(nn.Module):
     ) -> tuple[Float[Tensor, "B D T"], ConvState]:
         """Samples that no later input can change; the cut on the left holds back as many until `last`."""
         state = state or ConvState(x[..., :0], x[..., :0])
-        buffer, seen = torch.cat([state.buffer, x], dim=-1), state.seen + x.shape[-1]
+        buffer, seen = joined(state.buffer, x), state.seen + x.shape[-1]
         end = seen * self.stride if last else max(seen * self.stride - self.left, 0)
         start = (seen - buffer.shape[-1]) * self.stride - self.left  # position of the buffer's first sample
         if end <= state.emitted:
@@ -194,7 +213,7 @@ class ConvTranspose1d(nn.Module):
         y = self.conv(buffer)[..., state.emitted - start : end - start]
         # An input is needed as long as its window, or one that overlaps the next sample, is not done.
         first_needed = max((end + self.left) // self.stride - self.context, 0)
-        kept = buffer[..., max(first_needed - (seen - buffer.shape[-1]), 0) :]
+        kept = buffer[..., max(first_needed - (seen - buffer.shape[-1]), 0) :].clone()
         return y, ConvState(kept, state.tail, seen, end)
 
 

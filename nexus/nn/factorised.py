@@ -61,7 +61,8 @@ class FactorisedCodebook(nn.Module):
 
     def nearest(self, projected: Float[Tensor, "B E T"]) -> Int[Tensor, "B T"]:
         """Codes of the greatest cosine similarity."""
-        return (F.normalize(projected, dim=1).mT @ F.normalize(self.vectors, dim=1).mT).argmax(-1)
+        directions = F.normalize(self.vectors.float(), dim=1)
+        return (F.normalize(projected.float(), dim=1).mT @ directions.mT).argmax(-1)
 
     def embed(self, codes: Int[Tensor, "B T"]) -> Float[Tensor, "B E T"]:
         return F.embedding(codes, self.vectors).mT

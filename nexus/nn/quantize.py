@@ -177,11 +177,12 @@ class ResidualQuantizer(nn.Module):
 
     def encode(self, latent: Float[Tensor, "B D T"], n_codebooks: int | None = None) -> Int[Tensor, "B K T"]:
         b, t = latent.shape[0], latent.shape[2]
-        residual = rearrange(latent, "b d t -> (b t) d")
+        residual = rearrange(latent.float(), "b d t -> (b t) d")
         all_codes = []
         for codebook in self._used(n_codebooks):
-            codes = nearest(residual, codebook.vectors)
-            residual = residual - F.embedding(codes, codebook.vectors)
+            vectors = codebook.vectors.float()
+            codes = nearest(residual, vectors)
+            residual = residual - F.embedding(codes, vectors)
             all_codes.append(codes)
         return rearrange(torch.stack(all_codes), "k (b t) -> b k t", b=b, t=t)
 
