@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from nexus.codecs.convolutional import ConvolutionalCodec
 from nexus.nn.chain import Chain, Residual
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvState, ConvTranspose1d
@@ -151,42 +152,12 @@ class DacOutput:
     quantized: Factorised
 
 
-class Dac(nn.Module):
+class Dac(ConvolutionalCodec):
     def __init__(self, config: DacConfig):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = encoder(config), decoder(config)
         self.quantizer = FactorisedQuantizer(config.quantizer)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
-
-    @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def n_codebooks(self) -> int:
-        return self.config.n_codebooks
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second of all codebooks; each has an equal share."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
-
-    @property
-    def encoder_look_ahead(self) -> int:
-        """Samples after a frame's own that a stream waits for before it gives the frame's codes."""
-        return needed(self.encoder, 1) - self.hop_length
 
     @property
     def decoder_look_ahead(self) -> int:
@@ -211,8 +182,7 @@ class Dac(nn.Module):
         generator: torch.Generator | None = None,
     ) -> DacOutput:
         """Reconstructs; gradients pass the quantiser straight through. In training mode with quantiser dropout."""
-        self._check(waveform)
-        quantized = self.quantizer(self.encoder(self._whole_frames(waveform)), n_codebooks, generator)
+        quantized = self.quantizer(self.encoder(self.whole_frames(waveform)), n_codebooks, generator)
         return DacOutput(fit(self.decoder(quantized.vectors), waveform.shape[-1]), quantized)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -238,8 +208,7 @@ class Dac(nn.Module):
     @torch.inference_mode()
     def encode(self, waveform: Float[Tensor, "B C L"], n_codebooks: int | None = None) -> Int[Tensor, "B K T"]:
         """Codes of ceil(L / hop) frames of one channel, of the first `n_codebooks` (all by default)."""
-        self._check(waveform)
-        return self.quantizer.encode(self.encoder(self._whole_frames(waveform)), n_codebooks)
+        return self.quantizer.encode(self.encoder(self.whole_frames(waveform)), n_codebooks)
 
     @torch.inference_mode()
     def decode(self, codes: Int[Tensor, "B K T"], length: int | None = None) -> Float[Tensor, "B 1 L"]:
@@ -248,9 +217,7 @@ class Dac(nn.Module):
         By default it is as long as the decoder makes it: T hop samples, or a few less where a stride is odd (8 of
         16 and 24 kHz); a `length` beyond them is filled with zeros, one beyond T hop is refused.
         """
-        most = codes.shape[-1] * self.hop_length
-        if length is not None and not 0 <= length <= most:
-            raise ValueError(f"{codes.shape[-1]} frames hold up to {most} samples, got length {length}")
+        self.check_length(codes.shape[-1], length)
         if codes.shape[-1] == 0:
             return torch.zeros(codes.shape[0], 1, 0, device=codes.device)
         waveform = self.decoder(self.quantizer.decode(codes))
@@ -268,18 +235,6 @@ class Dac(nn.Module):
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         save_folder(self, folder, kind="dac", config=self.config, dtype=dtype)
-
-    def _whole_frames(self, waveform: Tensor) -> Tensor:
-        return F.pad(waveform, (0, -waveform.shape[-1] % self.hop_length))
-
-    def _check(self, waveform: Tensor) -> None:
-        if waveform.shape[1] != 1:
-            raise ValueError(
-                f"DAC is mono, got {waveform.shape[1]} channels; make them items of the batch: "
-                "waveform.flatten(0, 1)[:, None]"
-            )
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
 
 
 def fit(waveform: Float[Tensor, "B 1 L"], length: int) -> Float[Tensor, "B 1 N"]:

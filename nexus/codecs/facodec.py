@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from nexus.codecs.convolutional import ConvolutionalCodec
 from nexus.media.features import MelConfig, log_mel
 from nexus.nn.alias_free import AliasFree
 from nexus.nn.chain import Chain, Residual
@@ -29,7 +30,6 @@ from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.factorised import Factorised, FactorisedConfig, FactorisedQuantizer
 from nexus.nn.frame_transformer import FrameTransformer
-from nexus.nn.look_ahead import needed
 from nexus.nn.quantize import n_used
 from nexus.nn.snake import SnakeBeta
 from nexus.process.spectral import mel_distance
@@ -167,7 +167,7 @@ class FACodecOutput:
     mixed: Float[Tensor, "B D T"]
 
 
-class FACodec(nn.Module):
+class FACodec(ConvolutionalCodec):
     def __init__(self, config: FACodecConfig):
         super().__init__()
         self.config = config
@@ -182,44 +182,8 @@ class FACodec(nn.Module):
             self.style.bias.copy_(torch.tensor([1.0, 0.0]).repeat_interleave(config.dim))
 
     @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
-
-    @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
     def n_codebooks(self) -> int:
         return sum(self.config.n_codebooks)
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second of all codebooks; the timbre is once for a recording."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
-
-    @property
-    def encoder_look_ahead(self) -> int:
-        """Samples after a frame's own that a stream waits for before it gives the frame's codes."""
-        return needed(self.encoder, 1) - self.hop_length
-
-    @property
-    def decoder_look_ahead(self) -> int:
-        """Frames that a stream waits for before it has given all samples of a frame."""
-        return needed(self.decoder, self.hop_length) - 1
-
-    @property
-    def look_ahead(self) -> int:
-        """Samples that a streamed reconstruction stays behind, encoder and decoder together."""
-        return self.encoder_look_ahead + self.decoder_look_ahead * self.hop_length
 
     def forward(
         self, waveform: Float[Tensor, "B C L"], generator: torch.Generator | None = None, *, guided: bool = False
@@ -230,7 +194,7 @@ class FACodec(nn.Module):
             guided: prosody and content learn from predictors alone, not from the waveform, as published; without
                 labels for predictors they would learn nothing.
         """
-        padded = self._padded(waveform)
+        padded = self.whole_frames(waveform)
         latent = self.encoder(padded)
         factors, timbre = self._factors(latent, padded), self._timbre(latent)
         heard = [factor.vectors.detach() if guided else factor.vectors for factor in factors[:2]]
@@ -260,14 +224,14 @@ class FACodec(nn.Module):
     @torch.inference_mode()
     def encode(self, waveform: Float[Tensor, "B C L"]) -> Int[Tensor, "B K T"]:
         """Codes of ceil(L / hop) frames: rows of prosody, then of content, then of detail."""
-        padded = self._padded(waveform)
+        padded = self.whole_frames(waveform)
         prosody = None if self.prosody_encoder is None else self.prosody_encoder(padded)
         return self._codes(self.encoder(padded), prosody)
 
     @torch.inference_mode()
     def timbre(self, waveform: Float[Tensor, "B C L"]) -> Float[Tensor, "B D"]:
         """The voice of a recording, one vector; some seconds of it tell more."""
-        return self._timbre(self.encoder(self._padded(waveform)))
+        return self._timbre(self.encoder(self.whole_frames(waveform)))
 
     @torch.inference_mode()
     def decode(
@@ -277,9 +241,7 @@ class FACodec(nn.Module):
 
         Rows of detail may be left out, from the last on; what is said and how stays.
         """
-        if length is not None and not 0 <= length <= codes.shape[-1] * self.hop_length:
-            most = codes.shape[-1] * self.hop_length
-            raise ValueError(f"{codes.shape[-1]} frames hold up to {most} samples, got length {length}")
+        self.check_length(codes.shape[-1], length)
         mixed = self._mixed(codes)
         if codes.shape[-1] == 0:
             return mixed.new_zeros(len(codes), 1, 0)
@@ -343,16 +305,6 @@ class FACodec(nn.Module):
         """Conditional layer norm: each frame normalised, then scaled and shifted by the voice."""
         scale, shift = self.style(timbre)[..., None].chunk(2, dim=1)
         return F.layer_norm(mixed.mT, mixed.shape[1:2]).mT * scale + shift
-
-    def _padded(self, waveform: Tensor) -> Float[Tensor, "B 1 L"]:
-        if waveform.shape[1] != 1:
-            raise ValueError(
-                f"FACodec is mono, got {waveform.shape[1]} channels; make them items of the batch: "
-                "waveform.flatten(0, 1)[:, None]"
-            )
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
-        return F.pad(waveform, (0, -waveform.shape[-1] % self.hop_length))
 
 
 class FACodecStream:

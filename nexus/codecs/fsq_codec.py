@@ -20,12 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from nexus.codecs.convolutional import ConvolutionalCodec
 from nexus.nn.branches import Mean
 from nexus.nn.chain import Chain, Residual
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.fsq import FiniteScalarQuantizer, FSQConfig
-from nexus.nn.look_ahead import needed
 from nexus.nn.quantize import n_used
 from nexus.nn.snake import HalfSnake, Snake
 from nexus.process.spectral import compressed_distances
@@ -171,25 +171,13 @@ class FSQCodecOutput:
     perplexity: Float[Tensor, " K"]
 
 
-class FSQCodec(nn.Module):
+class FSQCodec(ConvolutionalCodec):
     def __init__(self, config: FSQCodecConfig):
         super().__init__()
         self.config = config
         self.encoder = encoder(config.encoder, config.quantizer.dim)
         self.quantizer = FiniteScalarQuantizer(config.quantizer)
         self.decoder = decoder(config.decoder, config.quantizer.dim, config.output)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
 
     @property
     def codebook_size(self) -> int:
@@ -199,30 +187,9 @@ class FSQCodec(nn.Module):
     def n_codebooks(self) -> int:
         return self.config.quantizer.n_groups
 
-    @property
-    def bitrate(self) -> float:
-        """Bits per second."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
-
-    @property
-    def encoder_look_ahead(self) -> int:
-        """Samples after a frame's own that a stream waits for before it gives the frame's codes."""
-        return needed(self.encoder, 1) - self.hop_length
-
-    @property
-    def decoder_look_ahead(self) -> int:
-        """Frames that a stream waits for before it has given all samples of a frame."""
-        return needed(self.decoder, self.hop_length) - 1
-
-    @property
-    def look_ahead(self) -> int:
-        """Samples that a streamed reconstruction stays behind, encoder and decoder together."""
-        return self.encoder_look_ahead + self.decoder_look_ahead * self.hop_length
-
     def forward(self, waveform: Float[Tensor, "B C L"]) -> FSQCodecOutput:
         """Reconstructs; gradients pass the rounding straight through."""
-        self._check(waveform)
-        quantized = self.quantizer(self.encoder(self._whole_frames(waveform)))
+        quantized = self.quantizer(self.encoder(self.whole_frames(waveform)))
         output = self.decoder(quantized.vectors)[..., : waveform.shape[-1]]
         return FSQCodecOutput(output, quantized.codes, quantized.perplexity)
 
@@ -244,15 +211,12 @@ class FSQCodec(nn.Module):
     @torch.inference_mode()
     def encode(self, waveform: Float[Tensor, "B C L"]) -> Int[Tensor, "B K T"]:
         """Codes of ceil(L / hop) frames; no codebook can be left out, each holds channels of its own."""
-        self._check(waveform)
-        return self.quantizer.encode(self.encoder(self._whole_frames(waveform)))
+        return self.quantizer.encode(self.encoder(self.whole_frames(waveform)))
 
     @torch.inference_mode()
     def decode(self, codes: Int[Tensor, "B K T"], length: int | None = None) -> Float[Tensor, "B 1 L"]:
         """Waveform of T hop samples, or cut to `length`."""
-        if length is not None and not 0 <= length <= codes.shape[-1] * self.hop_length:
-            most = codes.shape[-1] * self.hop_length
-            raise ValueError(f"{codes.shape[-1]} frames hold up to {most} samples, got length {length}")
+        self.check_length(codes.shape[-1], length)
         vectors = self.quantizer.decode(codes)
         if codes.shape[-1] == 0:
             return vectors.new_zeros(codes.shape[0], 1, 0)
@@ -274,18 +238,6 @@ class FSQCodec(nn.Module):
 
     def _dtype(self) -> torch.dtype:
         return next(self.decoder.parameters()).dtype
-
-    def _whole_frames(self, waveform: Tensor) -> Tensor:
-        return F.pad(waveform, (0, -waveform.shape[-1] % self.hop_length))
-
-    def _check(self, waveform: Tensor) -> None:
-        if waveform.shape[1] != 1:
-            raise ValueError(
-                f"this codec is mono, got {waveform.shape[1]} channels; make them items of the batch: "
-                "waveform.flatten(0, 1)[:, None]"
-            )
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
 
 
 class FSQCodecStream:
