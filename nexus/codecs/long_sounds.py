@@ -23,6 +23,7 @@ from nexus.media.audio_blocks import Pieces, SoundBlocks, fitted, regular
 
 PIECE = 10.0  # seconds
 VOICE = 60.0  # seconds from the start that a voice is heard in
+LOUDEST = 1e6  # that a window's scale, its mean level, can be: far beyond any sound, far below what overflows
 LONGEST_WHOLE = 600.0  # seconds that a codec without a stream is given at once
 
 
@@ -237,6 +238,8 @@ def check_codes(codec: Any, coded: CodedSound) -> None:
     given = {name: values.shape for name, values in coded.side.items()}
     if given != side:
         raise ValueError(f"beside its codes this codec needs {side or 'nothing'}, got {given or 'nothing'}")
+    if windows and not ((scales := coded.side["scales"]) >= 0).all() & (scales <= LOUDEST).all():
+        raise ValueError(f"scales must be 0 to {LOUDEST:g}, got {scales.min():g} to {scales.max():g}")
 
 
 def _decode(codec: Any, coded: CodedSound, *voice: Tensor) -> Iterator[Tensor]:
@@ -267,4 +270,8 @@ def _decode_windows(codec: WindowedEncodec, coded: CodedSound) -> Iterator[Tenso
 
 
 def _samples(pieces: Iterator[Tensor]) -> Pieces:
-    return (piece.flatten(0, 1).float().cpu().numpy() for piece in pieces)  # [R, channels, L] to [C, L]
+    for piece in pieces:
+        samples = piece.flatten(0, 1).float().cpu().numpy()  # [R, channels, L] to [C, L]
+        if not np.isfinite(samples).all():
+            raise ValueError("damaged: these codes, and what is beside them, sound like no finite numbers")
+        yield samples

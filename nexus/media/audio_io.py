@@ -3,6 +3,7 @@
 Axes: C channels, L samples.
 """
 
+import errno
 import io
 import mmap
 import struct
@@ -62,7 +63,11 @@ def save_blocks(path: PathLike, blocks: Iterable[Float[ndarray, "C _"]], rate: i
     with atomic(path) as temporary:
         suffix = temporary.suffix.lower()
         with temporary.open("w+b") as file:
-            write_blocks(file, suffix, blocks, rate, channels)
+            try:
+                write_blocks(file, suffix, blocks, rate, channels)
+            except soundfile.LibsndfileError as error:
+                said = f"could not be written ({error.error_string}); is the disk full?"
+                raise OSError(errno.EIO, said, str(path)) from error
         if suffix != ".m4a" and temporary.stat().st_size:
             with temporary.open("r+b") as file, mmap.mmap(file.fileno(), 0) as written, memoryview(written) as view:
                 _make_reproducible(view, suffix)
@@ -80,7 +85,9 @@ def write_blocks(
     kinds = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS")}
     if suffix in kinds:
         container, subtype = kinds[suffix]
-        with soundfile.SoundFile(file, "w", rate, channels, subtype, format=container) as out:
+        # By its descriptor where there is one: an interruption (Ctrl-C, a full disk) in a callback of libsndfile is lost.
+        place = file if isinstance(file, io.BytesIO) else file.fileno()
+        with soundfile.SoundFile(place, "w", rate, channels, subtype, format=container, closefd=False) as out:
             for block in regular(blocks, rate):  # libsndfile overflows its stack on very long writes of Vorbis
                 out.write(block.T)
         return

@@ -78,7 +78,8 @@ def _weighted(blocks: Iterable[ndarray], rate: int) -> Iterator[Float[ndarray, "
         if len(block) > 5:
             raise ValueError(f"loudness is defined for up to 5.1 channels, got {len(block)}; use to_channels(2) first")
         n, channels = n + block.shape[1], len(block)
-        yield weigh(block)
+        if block.shape[1]:  # of nothing scipy returns a state that is not set
+            yield weigh(block)
     if n < least:
         yield weigh(np.zeros((channels, least - n)))
 

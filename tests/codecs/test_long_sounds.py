@@ -1,5 +1,6 @@
 """Codes in pieces are the codes of the whole, for every codec with a stream, whatever the channels and the length."""
 
+import contextlib
 import dataclasses
 import tracemalloc
 from types import SimpleNamespace
@@ -187,6 +188,10 @@ def test_windows_without_their_scales():
     for side in ({}, {"scales": np.ones((1, 5), np.float32)}):
         with pytest.raises(ValueError, match=r"this codec needs \{'scales': "):
             check_codes(codec("windows"), dataclasses.replace(coded, side=side))
+    for scale in (-1.0, 1e38):
+        side = {"scales": np.full((1, 2), scale, np.float32)}
+        with pytest.raises(ValueError, match="scales must be 0 to 1e"):
+            check_codes(codec("windows"), dataclasses.replace(coded, side=side))
     with pytest.raises(ValueError, match=r"needs nothing, got \{'scales'"):
         check_codes(codec("mono"), CodedSound(codes=codes(1, 3, 10), length=80, channels=1, side=side))
 
@@ -241,3 +246,11 @@ def test_a_codec_that_needs_the_voice(prosody_bins):
         check_codes(model, dataclasses.replace(coded, side={}))
     with pytest.raises(ValueError, match="the sound is empty"):
         encode_long(model, sound(0)[1])
+
+
+def test_samples_that_are_no_numbers_are_refused():
+    model, loud = codec("mono"), torch.full((1, 1, 80), torch.inf)
+    model.streaming = lambda: contextlib.nullcontext(SimpleNamespace(decode=lambda *_, **__: loud))
+    coded = CodedSound(codes=codes(1, 3, 10), length=80, channels=1)
+    with pytest.raises(ValueError, match="no finite numbers"):
+        list(decode_long(model, coded).blocks)
