@@ -85,7 +85,7 @@ def write_blocks(
     kinds = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS")}
     if suffix in kinds:
         container, subtype = kinds[suffix]
-        # By its descriptor where there is one: an interruption (Ctrl-C, a full disk) in a callback of libsndfile is lost.
+        # By its descriptor where there is one: Ctrl-C or a full disk within a callback of libsndfile would be lost.
         place = file if isinstance(file, io.BytesIO) else file.fileno()
         with soundfile.SoundFile(place, "w", rate, channels, subtype, format=container, closefd=False) as out:
             for block in regular(blocks, rate):  # libsndfile overflows its stack on very long writes of Vorbis
