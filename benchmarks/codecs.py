@@ -1,104 +1,133 @@
-"""EnCodec and Vocos against their references: the same weights, in turn, in one process.
+"""Codecs and vocoders against their references: the same weights, in turn, in one process.
 
-    python benchmarks/codecs.py
+    python benchmarks/codecs.py dac mimi --seconds 1 --rounds 3 --threads 1
 
-Prints a markdown table of median times; official widths, random weights, one thread unless OMP_NUM_THREADS says more.
+Prints seconds of sound per second of computing, of the fastest round of each. On one thread it counts CPU time, which
+other work on the machine disturbs less than the clock. Official widths, random weights; a reference that is not
+installed is left out.
 """
 
 import argparse
-import statistics
-import sys
-import tempfile
+import copy
 import time
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from codec_pairs import PAIRS, Pair, Task
+from torch import Tensor, nn
 
-import nexus
-from nexus.codecs.vocos import VocosConfig
-from nexus.hub import vocos as vocos_layout
+from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
 
 
-def race(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of both, called in turn after one warm-up each."""
-    times: tuple[list[float], list[float]] = ([], [])
+def best(calls: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Least seconds of each, called in turn after one warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
-        for call, kept in zip((ours, theirs), times, strict=True):
-            start = time.perf_counter()
+        for name, call in calls.items():
+            start = clock()
             call()
             if turn:
-                kept.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+                seconds[name].append(clock() - start)
+    return {name: min(times) for name, times in seconds.items()}
 
 
-def row(name: str, ours: float, theirs: float) -> None:
-    print(f"| {name} | {ours * 1000:.0f} | {theirs * 1000:.0f} | {theirs / ours:.2f} |", flush=True)
+def cast(x: Tensor, model: nn.Module) -> Tensor:
+    return x.to(next(model.parameters()).dtype) if x.is_floating_point() else x
 
 
-def encodec(seconds: float, rounds: int) -> None:
-    from transformers import EncodecConfig, EncodecModel
-
-    torch.manual_seed(0)
-    reference = EncodecModel(EncodecConfig()).eval()
-    with torch.no_grad():
-        scale = reference.encoder(torch.randn(1, 1, 16000)).std()
-        for layer in reference.quantizer.layers:
-            layer.codebook.embed.copy_(torch.randn_like(layer.codebook.embed) * scale / 4)
-    with tempfile.TemporaryDirectory() as folder:
-        reference.save_pretrained(folder)
-        ours = nexus.load(folder, device="cpu")
-    waveform = torch.randn(1, 1, round(seconds * 24000))
-    with torch.inference_mode():
-        codes = reference.encode(waveform, bandwidth=6.0).audio_codes
-        assert (ours.encode(waveform, bandwidth=6.0) == codes[0]).float().mean() > 0.999
-        row(
-            f"EnCodec 24 kHz, encode {seconds:g} s at 6 kbps",
-            *race(
-                lambda: ours.encode(waveform, bandwidth=6.0),
-                lambda: reference.encode(waveform, bandwidth=6.0),
-                rounds,
-            ),
-        )
-        row(
-            f"EnCodec 24 kHz, decode {seconds:g} s",
-            *race(lambda: ours.decode(codes[0]), lambda: reference.decode(codes, [None]), rounds),
-        )
+def difference(a: Tensor, b: Tensor) -> float:
+    """Relative error; of codes the share that differs."""
+    if not a.is_floating_point():
+        return (a != b).float().mean().item()
+    return ((a - b).norm() / b.norm()).item()
 
 
-def stub_torchaudio() -> None:
-    """The reference imports torchaudio and encodec, which it needs for features only."""
-    for name in ("torchaudio", "torchaudio.transforms", "torchaudio.functional", "torchaudio.functional.functional"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["torchaudio"].transforms = sys.modules["torchaudio.transforms"]  # type: ignore[attr-defined]
-    sys.modules["torchaudio.transforms"].MelSpectrogram = nn.Identity  # type: ignore[attr-defined]
-    functional = sys.modules["torchaudio.functional.functional"]
-    functional._hz_to_mel = functional._mel_to_hz = None  # type: ignore[attr-defined]
-    sys.modules["encodec"] = types.ModuleType("encodec")
-    sys.modules["encodec"].EncodecModel = object  # type: ignore[attr-defined]
+@torch.inference_mode()
+def race(pair: Pair, task: Task, low: Pair, batch: int, arguments: argparse.Namespace) -> None:
+    x = task.make(batch, arguments.seconds)
+    far = difference(task.ours(pair.ours, x), task.theirs(pair.reference, x))
+    assert far < 1e-3, f"{pair.name}, {task.name}: not equal to the reference, {far:.1e}"
+    error = difference(task.judged(low.ours, cast(x, low.ours)).float(), task.judged(pair.ours, x))
+    calls = {
+        "theirs": lambda: task.theirs(pair.reference, x),
+        "ours": lambda: task.ours(pair.ours, x),
+        "theirs, bf16": lambda: task.theirs(low.reference, cast(x, low.reference)),
+        "ours, bf16": lambda: task.ours(low.ours, cast(x, low.ours)),
+    }
+    seconds = best(calls, arguments.rounds, arguments.clock)
+    speeds = [batch * arguments.seconds / seconds[name] for name in calls]
+    ratios = [seconds["theirs"] / seconds[name] for name in ("ours", "ours, bf16")]
+    print(
+        f"| {pair.name}, {task.name}, batch {batch} | "
+        + " | ".join(f"{speed:.2f}" for speed in speeds)
+        + f" | {ratios[0]:.2f} | {ratios[1]:.2f} | {100 * error:.1f} % |",
+        flush=True,
+    )
 
 
-def vocos(seconds: float, rounds: int) -> None:
-    stub_torchaudio()
-    from vocos.heads import ISTFTHead
-    from vocos.models import VocosBackbone
-    from vocos.pretrained import Vocos
+def races(name: str, arguments: argparse.Namespace) -> None:
+    try:
+        pair = PAIRS[name]()
+    except (ImportError, OSError) as error:  # OSError: a wheel for another machine
+        print(f"| {name}: no reference ({error}) | | | | | | | |", flush=True)
+        return
+    halves = [copy.deepcopy(model).to(torch.bfloat16) for model in (pair.ours, pair.reference)]
+    low = Pair(pair.name, halves[0], halves[1], pair.tasks)
+    for task in pair.tasks:
+        for batch in arguments.batches:
+            race(pair, task, low, batch, arguments)
 
-    torch.manual_seed(0)
-    backbone, head = VocosBackbone(100, 512, 1536, 8), ISTFTHead(512, 1024, 256, padding="center")
-    reference = Vocos(nn.Identity(), backbone, head).eval()
-    ours = vocos_layout.build(VocosConfig.mel_24khz(), reference.state_dict(), "reference").eval()
-    mel = torch.randn(1, 100, round(seconds * 24000 / 256))
-    assert torch.allclose(ours.decode(mel)[:, 0], reference.decode(mel), atol=1e-4)
-    row(f"Vocos mel 24 kHz, {seconds:g} s", *race(lambda: ours.decode(mel), lambda: reference.decode(mel), rounds))
+
+@torch.inference_mode()
+def streams(name: str, codec: Any, arguments: argparse.Namespace) -> None:
+    """Chunks of 1, 5 and 12 frames against all at once."""
+    hop = codec.hop_length
+    n_frames = -(-round(arguments.seconds * codec.sample_rate) // hop)
+    waveform = 0.3 * torch.randn(1, 1, n_frames * hop)
+    codes = codec.encode(waveform, n_codebooks=8)
+
+    def encode(n: int) -> None:
+        with codec.streaming() as stream:
+            for chunk in waveform.split(n * hop, dim=-1):
+                stream.encode(chunk, n_codebooks=8)
+
+    def decode(n: int) -> None:
+        with codec.streaming() as stream:
+            for chunk in codes.split(n, dim=-1):
+                stream.decode(chunk)
+
+    for direction, step in (("encode", encode), ("decode", decode)):
+        sizes = [n for n in arguments.frames if n < n_frames]
+        calls = {f"by {n}": partial(step, n) for n in sizes} | {"at once": partial(step, n_frames)}
+        seconds = best(calls, arguments.rounds, arguments.clock)
+        for n in sizes:
+            overhead = 100 * (seconds[f"by {n}"] / seconds["at once"] - 1)
+            print(f"| {name}, {direction} | {n} ({n / codec.frame_rate:.2f} s) | {overhead:+.0f} % |", flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(PAIRS), help=", ".join(PAIRS))
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--frames", type=int, nargs="+", default=[1, 5, 12, 40], help="of a stream's chunks")
     arguments = parser.parse_args()
-    print("| what | ours, ms | reference, ms | reference / ours |\n|---|--:|--:|--:|")
-    encodec(arguments.seconds, arguments.rounds)
-    vocos(arguments.seconds, arguments.rounds)
+    if unknown := set(arguments.names) - set(PAIRS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PAIRS)}")
+    arguments.clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    print("| what | reference | ours | reference, bf16 | ours, bf16 | ratio | bf16 / fp32 reference | error of bf16 |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name in arguments.names:
+        races(name, arguments)
+    print("\n| streamed | frames a chunk | overhead |\n|---|--:|--:|")
+    for name in ("encodec", "mimi"):
+        if name in arguments.names:
+            pair = PAIRS[name]()
+            streams(pair.name, pair.ours, arguments)
+    streams("SoundStream", SoundStream(SoundStreamConfig()).eval().requires_grad_(False), arguments)

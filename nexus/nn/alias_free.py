@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.nn.conv import pad
+
 N_TAPS = 12
 HALF_WIDTH = 0.3  # of the transition band, in sample rates (of the doubled one)
 # Kaiser's formula for the stop band in dB, taken as BigVGAN does for half the taps.
@@ -42,6 +44,12 @@ def _bands() -> tuple[Tensor, Tensor]:
         return up, taps[(i - 2 * o + 1).clamp(0, N_TAPS + 1)]
 
 
+def _filtered(x: Float[Tensor, "B D L"], band: Float[Tensor, "I O"], step: int) -> Float[Tensor, "B D T"]:
+    """Blocks of I samples, `step` apart, times the band; a step's channels stay side by side, see `nexus.nn.layout`."""
+    blocks = x.mT.unfold(1, band.shape[0], step).mT  # [B, N, I, D]
+    return (band.mT @ blocks).flatten(1, 2).mT
+
+
 class AliasFree(nn.Module):
     """`activation`, pointwise on [B, D, T], at twice the rate; beyond its ends a signal stays at its last value."""
 
@@ -60,10 +68,8 @@ class AliasFree(nn.Module):
         if length == 0:
             return x
         rest = -length % BLOCK
-        blocks = F.pad(x, (3, 3 + rest), mode="replicate").unfold(-1, BLOCK + 6, BLOCK)
-        x = self.activation((blocks @ self.up).flatten(2)[..., : 2 * length])
-        blocks = F.pad(x, (5, 5 + 2 * rest), mode="replicate").unfold(-1, 2 * BLOCK + 10, 2 * BLOCK)
-        return (blocks @ self.down).flatten(2)[..., :length]
+        x = self.activation(_filtered(pad(x, 3, 3 + rest, "replicate"), self.up, BLOCK)[..., : 2 * length])
+        return _filtered(pad(x, 5, 5 + 2 * rest, "replicate"), self.down, 2 * BLOCK)[..., :length]
 
     def stream(
         self, x: Float[Tensor, "B D T"], state: tuple[Tensor, int] | None, last: bool = False
