@@ -44,7 +44,7 @@ class CogVideoXTiny(Recipe):
 
     name: str = "cogvideox-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=4600, precision="bf16", ema_decay=0.998, log_every=20, save_every=100, sample_every=0
+        steps=15500, precision="bf16", ema_decay=0.998, log_every=20, save_every=100, sample_every=0
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), warmup_steps=100, weight_decay=0.01)
     cache: str = "runs/cache/storybook"
@@ -53,7 +53,7 @@ class CogVideoXTiny(Recipe):
     clips: int = 6000  # drawn; those with rain, snow or a second thing are left out
     frames: int = 17
     still_steps: int = 2000  # of stills alone
-    still_share: float = 0.4  # of the batches after that
+    still_share: float = 0.2  # of the batches after that
     stills_per_batch: int = 32
     clips_per_batch: int = 8
     drop_text: float = 0.1
