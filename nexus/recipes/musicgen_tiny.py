@@ -84,6 +84,8 @@ class TokenRecipe(Recipe):
     start: str = ""  # weights to go on from, such as nexus/musicgen-tiny; empty: random ones
     own_share: float = 1.0  # most codes of an item that the model reads as it would have drawn them; 0 is none
     beat_weight: float = 0.6  # of the auxiliary losses on tempo and beat; 0 where clips have none
+    guidance_scale: float = 1.5  # at generation unless told otherwise: more costs music its beat
+    temperature: float = 1.0
 
     def config(self) -> MusicGenConfig:
         heard = MelodyConfig(sample_rate=SAMPLE_RATE, n_fft=16384, hop_length=8192, length=30)
@@ -98,8 +100,8 @@ class TokenRecipe(Recipe):
             max_duration=max(self.crop_lengths) * self.codec_hop / SAMPLE_RATE,
             condition_dropout=0.1,
             melody_dropout=0.6,
-            guidance_scale=6.0,
-            temperature=0.8,
+            guidance_scale=self.guidance_scale,
+            temperature=self.temperature,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -205,5 +207,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=4750, precision="bf16", ema_decay=0.998, save_every=250, sample_every=0, validate_every=250),
+    loop=LoopConfig(steps=10750, precision="bf16", ema_decay=0.998, save_every=250, sample_every=0, validate_every=250),
 )

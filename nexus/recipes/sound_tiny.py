@@ -17,4 +17,6 @@ recipe = TokenRecipe(
     with_melody=False,
     own_share=0.0,
     beat_weight=0.0,
+    guidance_scale=3.0,
+    temperature=1.0,
 )
