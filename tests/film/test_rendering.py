@@ -80,7 +80,9 @@ def test_a_second_run_makes_nothing(film, fake):
     assert not again.made and len(again.reused) == fake.ASSETS
     assert not (folder / "log2").exists()
     assert again.timeline == first.timeline
-    assert (Video.load(folder / "b.mp4").frames == Video.load(folder / "film.mp4").frames).all()
+    # x264 spends its bits otherwise in one run of a thousand, on one thread too; another take differs by 50.
+    pictures = [Video.load(folder / name).frames.astype(float) for name in ("b.mp4", "film.mp4")]
+    assert abs(pictures[0] - pictures[1]).mean() < 8
 
 
 def test_one_changed_line_makes_one_line(film, fake):
