@@ -28,6 +28,12 @@ def sincos(positions: Float[Tensor, " T"], dim: int) -> Float[Tensor, "T dim"]:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
 
 
+def sincos_2d(dim: int, rows: Float[Tensor, " H"], columns: Float[Tensor, " W"]) -> Float[Tensor, "HW dim"]:
+    """Half of the width for columns, then half for rows, row by row (DiT, SD3, PixArt)."""
+    h, w = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.cat([sincos(w.flatten(), dim // 2), sincos(h.flatten(), dim // 2)], dim=-1)
+
+
 def sincos_3d(
     dim: int, frames: Float[Tensor, " F"], rows: Float[Tensor, " H"], columns: Float[Tensor, " W"]
 ) -> Float[Tensor, "FHW dim"]:
