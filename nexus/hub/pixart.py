@@ -1,0 +1,90 @@
+"""PixArt's official weights: a diffusers pipeline folder (Alpha or Sigma), or its transformer alone."""
+
+from typing import Any
+
+import torch
+
+from nexus.hub.source import Source
+from nexus.hub.tensors import State, load_strict, read_tensors, rename
+from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
+
+_TRANSFORMER = (
+    (r"^pos_embed\.proj\.", "patches_in.proj."),
+    (r"^caption_projection\.linear_1\.", "text_in.0."),
+    (r"^caption_projection\.linear_2\.", "text_in.2."),
+    (r"^adaln_single\.emb\.timestep_embedder\.linear_1\.", "time_embed.mlp.0."),
+    (r"^adaln_single\.emb\.timestep_embedder\.linear_2\.", "time_embed.mlp.2."),
+    (r"^adaln_single\.emb\.resolution_embedder\.linear_1\.", "size_embed.mlp.0."),
+    (r"^adaln_single\.emb\.resolution_embedder\.linear_2\.", "size_embed.mlp.2."),
+    (r"^adaln_single\.emb\.aspect_ratio_embedder\.linear_1\.", "aspect_embed.mlp.0."),
+    (r"^adaln_single\.emb\.aspect_ratio_embedder\.linear_2\.", "aspect_embed.mlp.2."),
+    (r"^adaln_single\.linear\.", "modulation."),
+    (r"^transformer_blocks\.", "blocks."),
+    (r"scale_shift_table$", "table"),
+    (r"\.attn1\.to_out\.0\.", ".attn.out."),
+    (r"\.attn1\.", ".attn."),
+    (r"\.attn2\.to_out\.0\.", ".text_attn.out."),
+    (r"\.attn2\.to_q\.", ".text_attn.q."),
+    (r"\.attn2\.", ".text_attn."),
+    (r"\.ff\.net\.0\.proj\.", ".ff.0."),
+    (r"\.ff\.net\.2\.", ".ff.2."),
+)
+# Settings that our class has built in; another value is another network.
+_FIXED = {
+    "activation_fn": "gelu-approximate",
+    "attention_bias": True,
+    "attention_type": "default",
+    "dropout": 0.0,
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-6,
+    "norm_type": "ada_norm_single",
+}
+
+
+def load_transformer(source: Source) -> PixArtTransformer:
+    """The network of a folder with `config.json` and weights.
+
+    Raises:
+        ValueError: settings of another architecture, or tensors that do not fit.
+    """
+    network = PixArtTransformer(read_config(source.config, source.name))
+    load_strict(network, fuse(rename(read_tensors(source), _TRANSFORMER)), source.name)
+    return network
+
+
+def read_config(raw: dict[str, Any], where: str) -> PixArtTransformerConfig:
+    for name, value in _FIXED.items():
+        if raw.get(name, value) != value:
+            raise ValueError(f"{where}/config.json: {name} = {raw[name]!r} is another network; PixArt has {value!r}")
+    if raw.get("caption_channels") is None:
+        raise ValueError(f"{where}/config.json: caption_channels is missing: PixArt reads text through a projection")
+    n_heads, head_dim = raw["num_attention_heads"], raw["attention_head_dim"]
+    if raw.get("cross_attention_dim") not in (None, n_heads * head_dim):
+        raise ValueError(f"{where}/config.json: cross_attention_dim must be {n_heads * head_dim}, the network's width")
+    sample_size, scale, sized = raw["sample_size"], raw.get("interpolation_scale"), raw.get("use_additional_conditions")
+    return PixArtTransformerConfig(
+        n_layers=raw["num_layers"],
+        n_heads=n_heads,
+        head_dim=head_dim,
+        in_channels=raw["in_channels"],
+        out_channels=raw.get("out_channels") or raw["in_channels"],
+        text_dim=raw["caption_channels"],
+        patch_size=raw["patch_size"],
+        sample_size=sample_size,
+        position_scale=float(max(sample_size // 64, 1) if scale is None else scale),
+        size_conditions=sample_size == 128 if sized is None else sized,
+    )
+
+
+def fuse(state: State) -> State:
+    """One projection for queries, keys and values of patches, one for keys and values of text; places are computed."""
+    fused = {name: tensor for name, tensor in state.items() if name != "pos_embed.pos_embed"}
+    if (patches := fused.get("patches_in.proj.weight")) is not None:
+        fused["patches_in.proj.weight"] = patches.flatten(1)
+    for name in state:
+        head, _, tail = name.rpartition(".to_k.")
+        parts = ("to_q", "to_k", "to_v") if head.endswith(".attn") else ("to_k", "to_v")
+        names = [f"{head}.{part}.{tail}" for part in parts]
+        if head and all(part in fused for part in names):
+            fused[f"{head}.{'qkv' if len(parts) == 3 else 'kv'}.{tail}"] = torch.cat([fused.pop(n) for n in names])
+    return fused
