@@ -11,14 +11,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from nexus.nn.attention import attend, merge_heads, split_heads
+from nexus.models.diffusion.unet_plan import widths
 from nexus.nn.embed import timestep_embedding
-
-Map = Float[Tensor, "B C H W"]
+from nexus.nn.image_blocks import Downsample, Map, ResidualBlock, SpatialAttention, Upsample, double, halve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,95 +52,23 @@ class UNetConfig:
         return 2 ** (len(self.dims) - 1)
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions; `resize` changes the size between norm and convolution, of the skip too."""
-
-    def __init__(self, config: UNetConfig, n_in: int, n_out: int, resize: Callable[[Tensor], Tensor] | None = None):
-        super().__init__()
-        self.scales, self.resize = config.time_scales, resize
-        time_dim = 4 * config.dims[0]
-        self.norm1 = nn.GroupNorm(config.norm_groups, n_in, config.norm_eps)
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
-        self.time = nn.Linear(time_dim, 2 * n_out if config.time_scales else n_out)
-        self.norm2 = nn.GroupNorm(config.norm_groups, n_out, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
-        self.shortcut = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
-
-    def forward(self, x: Map, time: Float[Tensor, "B E"]) -> Float[Tensor, "B D I J"]:
-        hidden = F.silu(self.norm1(x))
-        if self.resize is not None:
-            hidden, x = self.resize(hidden), self.resize(x)
-        hidden = self.conv1(hidden)
-        told = self.time(F.silu(time))[:, :, None, None]
-        if self.scales:
-            scale, shift = told.chunk(2, dim=1)
-            hidden = self.norm2(hidden) * (1 + scale) + shift
-        else:
-            hidden = self.norm2(hidden + told)
-        return self.shortcut(x) + self.conv2(self.dropout(F.silu(hidden)))
-
-
-class SelfAttention(nn.Module):
-    """Every place attends to every place."""
-
-    def __init__(self, config: UNetConfig, dim: int):
-        super().__init__()
-        self.n_heads = dim // (config.head_dim or dim)
-        self.norm = nn.GroupNorm(config.norm_groups, dim, config.norm_eps)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Map) -> Map:
-        places = rearrange(self.norm(x), "b c h w -> b (h w) c")
-        q, k, v = (split_heads(part, self.n_heads) for part in self.qkv(places).chunk(3, dim=-1))
-        out = self.out(merge_heads(attend(q, k, v)))
-        return x + rearrange(out, "b (h w) c -> b c h w", h=x.shape[2])
-
-
-class Downsample(nn.Module):
-    """A strided convolution."""
-
-    def __init__(self, dim: int, pad_end: bool):
-        super().__init__()
-        self.pad_end = pad_end
-        self.conv = nn.Conv2d(dim, dim, 3, stride=2, padding=0 if pad_end else 1)
-
-    def forward(self, x: Map, time: Tensor) -> Float[Tensor, "B C I J"]:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.pad_end else x)
-
-
-class Upsample(nn.Module):
-    """Every pixel four times, then a convolution."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
-
-    def forward(self, x: Map, time: Tensor) -> Float[Tensor, "B C I J"]:
-        return self.conv(double(x))
-
-
-def double(x: Map) -> Float[Tensor, "B C I J"]:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def halve(x: Map) -> Float[Tensor, "B C I J"]:
-    return F.avg_pool2d(x, 2)
-
-
 class Stage(nn.Module):
     """What happens at one size: residual blocks, each perhaps with attention, and the way to the next size."""
 
-    def __init__(self, config: UNetConfig, widths: list[tuple[int, int]], attention: bool, resample: nn.Module | None):
+    def __init__(self, blocks: list[ResidualBlock], attentions: list[SpatialAttention], resample: nn.Module | None):
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(config, n_in, n_out) for n_in, n_out in widths)
-        self.attentions = nn.ModuleList(SelfAttention(config, n_out) for _, n_out in widths if attention)
+        self.blocks = nn.ModuleList(blocks)
+        self.attentions = nn.ModuleList(attentions)
         self.resample = resample
 
     def step(self, i: int, x: Tensor, time: Tensor) -> Tensor:
         x = self.blocks[i](x, time)
         return self.attentions[i](x) if self.attentions else x
+
+    def leave(self, x: Tensor, time: Tensor) -> Tensor:
+        """To the next size."""
+        assert self.resample is not None
+        return self.resample(x, time) if isinstance(self.resample, ResidualBlock) else self.resample(x)
 
 
 class UNet(nn.Module):
@@ -154,32 +80,50 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, dims[0], 3, padding=1)
         self.time_embed = nn.Sequential(nn.Linear(dims[0], 4 * dims[0]), nn.SiLU(), nn.Linear(4 * dims[0], 4 * dims[0]))
         self.class_embed = nn.Embedding(config.n_classes, 4 * dims[0]) if config.n_classes else None
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        skips, width = [dims[0]], dims[0]
-        for i, (dim, attention) in enumerate(zip(dims, config.attention, strict=True)):
-            last = i == len(dims) - 1
-            widths = [(width, dim), *[(dim, dim)] * (config.n_blocks - 1)]
-            self.down.append(Stage(config, widths, attention, None if last else self._down(dim)))
-            skips += [dim] * (config.n_blocks + (not last))
-            width = dim
-        self.middle = nn.ModuleList(
-            [ResidualBlock(config, width, width), SelfAttention(config, width), ResidualBlock(config, width, width)]
+        down, up = widths(dims, config.n_blocks)
+        last = len(dims) - 1
+        self.down = nn.ModuleList(
+            self._stage(widths, config.attention[i], None if i == last else self._down(dims[i]))
+            for i, widths in enumerate(down)
         )
-        for i, (dim, attention) in reversed(list(enumerate(zip(dims, config.attention, strict=True)))):
-            widths = []
-            for _ in range(config.n_blocks + 1):
-                widths.append((width + skips.pop(), dim))
-                width = dim
-            self.up.append(Stage(config, widths, attention, self._up(dim) if i else None))
+        self.middle = nn.ModuleList(
+            [self._block(dims[-1], dims[-1]), self._attention(dims[-1]), self._block(dims[-1], dims[-1])]
+        )
+        self.up = nn.ModuleList(
+            self._stage(widths, config.attention[last - i], None if i == last else self._up(dims[last - i]))
+            for i, widths in enumerate(up)
+        )
         self.norm_out = nn.GroupNorm(config.norm_groups, dims[0], config.norm_eps)
         self.conv_out = nn.Conv2d(dims[0], config.out_channels, 3, padding=1)
 
+    def _block(self, n_in: int, n_out: int, resize: Callable[[Tensor], Tensor] | None = None) -> ResidualBlock:
+        c = self.config
+        return ResidualBlock(
+            n_in,
+            n_out,
+            groups=c.norm_groups,
+            eps=c.norm_eps,
+            time_dim=4 * c.dims[0],
+            time_scales=c.time_scales,
+            dropout=c.dropout,
+            resize=resize,
+        )
+
+    def _attention(self, dim: int) -> SpatialAttention:
+        c = self.config
+        n_heads = dim // (c.head_dim or dim)
+        return SpatialAttention(dim, groups=c.norm_groups, eps=c.norm_eps, n_heads=n_heads)
+
+    def _stage(self, widths: list[tuple[int, int]], attention: bool, resample: nn.Module | None) -> Stage:
+        attentions = [self._attention(n_out) for _, n_out in widths if attention]
+        return Stage([self._block(n_in, n_out) for n_in, n_out in widths], attentions, resample)
+
     def _down(self, dim: int) -> nn.Module:
         block = self.config.resample == "block"
-        return ResidualBlock(self.config, dim, dim, halve) if block else Downsample(dim, self.config.pad_end)
+        return self._block(dim, dim, halve) if block else Downsample(dim, self.config.pad_end)
 
     def _up(self, dim: int) -> nn.Module:
-        return ResidualBlock(self.config, dim, dim, double) if self.config.resample == "block" else Upsample(dim)
+        return self._block(dim, dim, double) if self.config.resample == "block" else Upsample(dim)
 
     def forward(
         self, x: Map, step: Num[Tensor, " B"], label: Int[Tensor, " B"] | None = None
@@ -202,14 +146,14 @@ class UNet(nn.Module):
             for i in range(len(stage.blocks)):
                 skips.append(x := stage.step(i, x, time))
             if stage.resample is not None:
-                skips.append(x := stage.resample(x, time))
+                skips.append(x := stage.leave(x, time))
         x = self.middle[2](self.middle[1](self.middle[0](x, time)), time)
         for stage in self.up:
             assert isinstance(stage, Stage)
             for i in range(len(stage.blocks)):
                 x = stage.step(i, torch.cat([x, skips.pop()], dim=1), time)
             if stage.resample is not None:
-                x = stage.resample(x, time)
+                x = stage.leave(x, time)
         return self.conv_out(F.silu(self.norm_out(x)))
 
     def _time(self, step: Num[Tensor, " B"], dtype: torch.dtype) -> Float[Tensor, "B E"]:
