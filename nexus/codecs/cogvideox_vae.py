@@ -226,10 +226,10 @@ class Decoder(nn.Module):
 class LatentDistribution:
     """A diagonal Gaussian over latents; the log variance is clipped to [-30, 20]."""
 
-    mean: Float[Tensor, "B D F H W"]
-    log_variance: Float[Tensor, "B D F H W"]
+    mean: Float[Tensor, "B D *axes"]
+    log_variance: Float[Tensor, "B D *axes"]
 
-    def sample(self, noise: Float[Tensor, "B D F H W"]) -> Float[Tensor, "B D F H W"]:
+    def sample(self, noise: Float[Tensor, "B D *axes"]) -> Float[Tensor, "B D *axes"]:
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
     def kl(self) -> Float[Tensor, ""]:

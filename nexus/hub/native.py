@@ -27,6 +27,7 @@ KINDS = {
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
+    "pixart": ("nexus.models.diffusion.pixart_alpha", "PixArtConfig", "PixArt"),
     "cogvideox": ("nexus.models.video.cogvideox", "CogVideoXConfig", "CogVideoX"),
 }
 
@@ -78,4 +79,9 @@ def _part(role: str, part: str, source: Source) -> Any:
         from nexus.hub.speech_encoder import load_speech_encoder
 
         return load_speech_encoder(inner, source.config["config"]["layer"])
-    return load(inner)
+    model = load(inner)
+    if role == "image_vae":
+        from nexus.codecs.stills import Stills
+
+        return Stills(model) if type(model).__name__ == "CogVideoXVAE" else model
+    return model

@@ -4,9 +4,13 @@ from typing import Any
 
 import torch
 
-from nexus.hub.source import Source
+from nexus.hub import image_vae
+from nexus.hub.diffusers_config import refuse_others
+from nexus.hub.source import Source, read_json
 from nexus.hub.tensors import State, load_strict, read_tensors, rename
+from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
+from nexus.text.encoders import from_folder
 
 _TRANSFORMER = (
     (r"^pos_embed\.proj\.", "patches_in.proj."),
@@ -39,6 +43,49 @@ _FIXED = {
     "norm_eps": 1e-6,
     "norm_type": "ada_norm_single",
 }
+_SCHEDULER = {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "algorithm_type": "dpmsolver++",
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "solver_order": 2,
+    "solver_type": "midpoint",
+    "thresholding": False,
+    "timestep_spacing": "linspace",
+    "trained_betas": None,
+    "use_karras_sigmas": False,
+}
+# Tokens that the text encoder read in training.
+_MAX_TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+
+
+def recognise(source: Source) -> bool:
+    """A whole pipeline, or its `transformer/` folder alone."""
+    return source.config.get("_class_name") in {*_MAX_TOKENS, "PixArtTransformer2DModel"}
+
+
+def kind(source: Source) -> str:
+    return PixArt.__name__
+
+
+def load(source: Source) -> PixArt:
+    """A pipeline ready to generate; of a transformer alone, one without autoencoder and text encoder."""
+    whole = source.config["_class_name"] in _MAX_TOKENS
+    network = load_transformer(source.part("transformer") if whole else source)
+    side = 8 * network.config.sample_size
+    model = PixArt(PixArtConfig(network=network.config, size=(side, side)))
+    model.network = network
+    if whole:
+        scheduler = source.part("scheduler/scheduler_config.json")
+        refuse_others(read_json(scheduler.path), _SCHEDULER, scheduler.name)
+        model.image_vae = image_vae.load(source.part("vae"))
+        n = _MAX_TOKENS[source.config["_class_name"]]
+        encoder, tokenizer = source.part("text_encoder").path, source.part("tokenizer").path
+        model.text_encoder = from_folder(encoder, tokenizer=tokenizer, max_tokens=n, pad_to=n)
+    return model
 
 
 def load_transformer(source: Source) -> PixArtTransformer:
@@ -47,15 +94,13 @@ def load_transformer(source: Source) -> PixArtTransformer:
     Raises:
         ValueError: settings of another architecture, or tensors that do not fit.
     """
+    refuse_others(source.config, _FIXED, source.name)
     network = PixArtTransformer(read_config(source.config, source.name))
     load_strict(network, fuse(rename(read_tensors(source), _TRANSFORMER)), source.name)
     return network
 
 
 def read_config(raw: dict[str, Any], where: str) -> PixArtTransformerConfig:
-    for name, value in _FIXED.items():
-        if raw.get(name, value) != value:
-            raise ValueError(f"{where}/config.json: {name} = {raw[name]!r} is another network; PixArt has {value!r}")
     if raw.get("caption_channels") is None:
         raise ValueError(f"{where}/config.json: caption_channels is missing: PixArt reads text through a projection")
     n_heads, head_dim = raw["num_attention_heads"], raw["attention_head_dim"]

@@ -31,13 +31,20 @@ def flow_loss(
     noise: Float[Tensor, " B *axes"],
     t: Float[Tensor, " B"],
     where: Bool[Tensor, " B ..."] | None = None,
+    weight: Float[Tensor, " B ..."] | None = None,
 ) -> Float[Tensor, " B"]:
-    """Mean squared error of the velocity for each item, over the elements where `where` (broadcast to data) is True."""
+    """Mean squared error of the velocity for each item.
+
+    Args:
+        where: the elements that count (broadcast to data), all others don't.
+        weight: what each element counts; not made to have a mean of one.
+    """
     error = (field(interpolate(noise, data, t), t).float() - (data - noise).float()).square()
+    error = error if weight is None else error * weight
     if where is None:
         return error.flatten(1).mean(dim=1)
-    weight = where.expand_as(error).flatten(1)
-    return (error.flatten(1) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+    counted = where.expand_as(error).flatten(1)
+    return (error.flatten(1) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
 def logit_normal(n: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0) -> Float[Tensor, " B"]:

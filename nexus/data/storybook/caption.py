@@ -91,7 +91,7 @@ def caption(facts: Facts, rng: np.random.Generator) -> str:
     elif facts.place == "sea" and facts.motion.startswith("cross") and rng.random() < 0.4:
         text = f"{subject} crosses the sea from {'left to right' if facts.motion == 'cross_right' else 'right to left'}"
     elif rng.random() < 0.15:
-        text = f"{where}, {subject} {deed}"
+        text = f"{where}, there is {subject}" if deed == "is" else f"{where}, {subject} {deed}"
     else:
         text = f"{subject} {deed} {where}"
     if facts.companion:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from nexus.data.storybook.weather import Weather
 
 Split = Literal["train", "valid"]
 _STREAMS = {"train": 0, "valid": 1}  # first word of the seed: the splits never share a clip
+_STILL = 1  # third word of a still's seed: it is not the first frame of a clip
 _FREE = ("air", "swim", "space")  # realms that have no ground
 
 
@@ -60,6 +61,22 @@ def clip(
     facts = _facts(find_nouns(nouns), rng)
     words = caption(facts, rng)
     return StoryClip(*_film(facts, size, frames, fps, rng), fps, words, facts)
+
+
+def still(seed: int, split: Split = "train", *, size: int = 64, nouns: tuple[str, ...] = CORE_NOUNS) -> StoryClip:
+    """A clip of one frame: a thing at rest before a camera at rest, and a caption of what one picture can show.
+
+    Raises:
+        ValueError: as `clip`.
+    """
+    if split not in _STREAMS:
+        raise ValueError(f"split is train or valid, not {split!r}")
+    if size < 16:
+        raise ValueError(f"size is at least 16, got {size}")
+    rng = np.random.default_rng([_STREAMS[split], seed, _STILL])
+    facts = replace(_facts(find_nouns(nouns), rng), motion="stand", camera="still")
+    words = caption(facts, rng)
+    return StoryClip(*_film(facts, size, 1, 8, rng), 8, words, facts)
 
 
 def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:

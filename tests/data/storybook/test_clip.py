@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from nexus.data.storybook import ALL, CORE_NOUNS, StoryClips, cache_clips, cached_clips, clip
+from nexus.data.storybook import ALL, CORE_NOUNS, StoryClips, cache_clips, cached_clips, clip, still
 from nexus.data.storybook.backgrounds import PLACES, draw_place
 from nexus.data.storybook.caption import Facts, caption
 from nexus.data.storybook.motion import PATHS, camera_window
@@ -140,3 +140,17 @@ def test_a_cache_resumes_and_reads_back(tmp_path):
         assert (frames == whole[index].frames).all() and words == whole[index].caption
     facts = json.loads((tmp_path / "valid-00000.jsonl").read_text().splitlines()[0])["facts"]
     assert Facts(**facts) == whole[0].facts
+
+
+def test_a_still_is_a_thing_at_rest_that_its_caption_names():
+    stills = [still(seed, "valid", nouns=("boat", "cat", "rocket")) for seed in range(40)]
+    for one in stills:
+        assert one.frames.shape == (1, 64, 64, 3) and one.thing.max() > 200
+        assert (one.facts.motion, one.facts.camera) == ("stand", "still")
+        assert one.caption.strip() and "camera" not in one.caption and not one.caption.endswith(" is")
+    again = still(7, "valid", nouns=("boat", "cat", "rocket"))
+    assert (again.frames == stills[7].frames).all() and again.caption == stills[7].caption
+    assert len({one.frames.tobytes() for one in stills}) == 40
+    assert {one.facts.noun for one in stills} == {"boat", "cat", "rocket"}
+    with pytest.raises(ValueError, match="size is at least 16"):
+        still(0, size=8)

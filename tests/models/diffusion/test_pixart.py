@@ -1,0 +1,285 @@
+"""PixArt: network and pipelines against diffusers' on random weights; flow, learning, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+import nexus
+from nexus.codecs.cogvideox_vae import CogVideoXVAE, CogVideoXVAEConfig
+from nexus.codecs.stills import Stills
+from nexus.hub import native, pixart
+from nexus.hub.source import Source, find
+from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
+from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
+from nexus.nn.checkpoint import save_folder
+
+TINY = PixArtTransformerConfig(
+    n_layers=2, n_heads=2, head_dim=8, in_channels=3, out_channels=3, text_dim=6, sample_size=8
+)
+VAE = CogVideoXVAEConfig(
+    block_out_channels=(4, 8), layers_per_block=1, latent_channels=3, norm_num_groups=2, scaling_factor=0.7
+)
+WORDS = ["<pad>", "</s>", "<unk>", "a", "red", "boat", "on", "the", "sea", "big", "grey", "whale"]
+
+
+def redraw(module: torch.nn.Module, std: float = 0.2) -> None:
+    """No parameter is zero, so that nothing hides behind a zero."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=rng) * std)
+
+
+def fake_text(prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token states drawn from a seed that is the prompt; the last token is padding."""
+    states = [torch.randn(5, 6, generator=torch.Generator().manual_seed(sum(p.encode()))) for p in prompts]
+    mask = torch.ones(len(prompts), 5).bool()
+    mask[:, -1] = False
+    return torch.stack(states) * mask[..., None], mask
+
+
+@pytest.fixture
+def model() -> PixArt:
+    model = PixArt(PixArtConfig(network=TINY, process="flow", shift=2.0, size=(16, 8), steps=3)).eval()
+    model.image_vae, model.text_encoder = Stills(CogVideoXVAE(VAE).eval()), fake_text
+    redraw(model)
+    redraw(model.image_vae)
+    return model
+
+
+def reference(spread: float = 0.2, **settings):
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    sizes = {"num_attention_heads": 3, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8, "num_layers": 2}
+    sizes |= {"patch_size": 2, "cross_attention_dim": 24, "caption_channels": 20, "sample_size": 8} | settings
+    network = diffusers.PixArtTransformer2DModel(**sizes).eval()
+    redraw(network, spread)
+    return network
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"sample_size": 128, "interpolation_scale": 2, "use_additional_conditions": True}, {"out_channels": 4}],
+    ids=["512", "1024", "no variance"],
+)
+def test_the_network_equals_the_reference(settings, tmp_path):
+    theirs = reference(**settings)
+    theirs.save_pretrained(tmp_path)
+    ours = pixart.load_transformer(find(tmp_path)).eval()
+    x, time, text = torch.randn(2, 4, 6, 10), torch.tensor([3, 900]), torch.randn(2, 7, 20)
+    mask, size = torch.ones(2, 7).bool(), torch.tensor([[48.0, 80.0], [100.0, 33.0]])
+    mask[1, 4:] = False
+    sized = settings.get("use_additional_conditions", False)
+    with torch.no_grad():
+        expected = theirs(
+            x,
+            encoder_hidden_states=text,
+            timestep=time,
+            added_cond_kwargs={"resolution": size, "aspect_ratio": size[:, :1] / size[:, 1:]} if sized else None,
+            encoder_attention_mask=mask,
+        ).sample
+        answer = ours(x, time, text, mask, size if sized else None)
+        kept = ours(x, time, ours.text_keys(text), mask, size if sized else None)
+    assert expected.std() > 1
+    torch.testing.assert_close(answer, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(kept, answer)
+
+
+@pytest.mark.slow
+def test_official_widths_equal_the_reference(tmp_path):
+    official = PixArtTransformerConfig(n_layers=2)
+    theirs = reference(
+        spread=0.02,
+        num_attention_heads=16,
+        attention_head_dim=72,
+        cross_attention_dim=1152,
+        caption_channels=4096,
+        sample_size=64,
+    )
+    theirs.save_pretrained(tmp_path)
+    ours = pixart.load_transformer(find(tmp_path)).eval()
+    assert ours.config == official
+    x, text = torch.randn(1, 4, 64, 64), torch.randn(1, 120, 4096)
+    with torch.no_grad():
+        expected = theirs(x, encoder_hidden_states=text, timestep=torch.tensor([500])).sample
+        answer = ours(x, torch.tensor([500]), text)
+    assert (answer - expected).abs().max() < 1e-3 * expected.std()
+
+
+def pipeline(kind: str):
+    """The reference's whole pipeline with tiny random parts, and a T5 tokenizer of eleven words."""
+    diffusers = pytest.importorskip("diffusers")
+    import tokenizers
+    import transformers
+
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.post_processor = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=300
+    )
+    text = transformers.T5Config(vocab_size=16, d_model=20, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    torch.manual_seed(0)
+    encoder = transformers.T5EncoderModel(text).eval()
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    ).eval()
+    redraw(vae, 0.1)
+    sized = kind == "PixArtAlphaPipeline"
+    network = reference(sample_size=128, use_additional_conditions=sized)
+    scheduler = diffusers.DPMSolverMultistepScheduler()
+    pipe = getattr(diffusers, kind)(tokenizer, encoder, vae, network, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.mark.parametrize("kind", ["PixArtAlphaPipeline", "PixArtSigmaPipeline"])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_pipeline_folder_makes_the_pictures_of_the_reference(kind, tmp_path):
+    pipe = pipeline(kind)
+    pipe.save_pretrained(tmp_path)
+    model = nexus.load(tmp_path, device="cpu")
+    assert isinstance(model, PixArt) and model.info.kind == "PixArt" and model.config.size == (1024, 1024)
+    noise = torch.randn((2, 4, 6, 4), generator=torch.Generator().manual_seed(5))
+    prompts = ["A red boat on the sea", "a whale"]
+    expected = pipe(
+        prompts,
+        negative_prompt="big",
+        height=48,
+        width=32,
+        latents=noise.clone(),
+        num_inference_steps=5,
+        guidance_scale=3.0,
+        output_type="np",
+        use_resolution_binning=False,
+        clean_caption=False,
+    ).images
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nexus.models.diffusion.pixart_alpha.gaussian", lambda *_, **__: noise.clone())
+        made = model.generate(
+            prompts, negative_prompt="big", height=48, width=32, n_steps=5, guidance_scale=3.0, seed=0
+        )
+    pixels = np.stack([image.pixels for image in made]) / 255
+    assert expected.std() > 0.05 and abs(expected[0] - expected[1]).max() > 0.05
+    assert np.abs(pixels - expected).max() < 1 / 255 + 1e-3  # ours are rounded to 8 bits
+
+
+def test_another_scheduler_is_refused(tmp_path):
+    import json
+
+    pipe = pipeline("PixArtSigmaPipeline")
+    pipe.save_pretrained(tmp_path)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_schedule": "scaled_linear"}))
+    with pytest.raises(ValueError, match="beta_schedule"):
+        nexus.load(tmp_path, device="cpu")
+
+
+def test_a_batch_is_its_items(model):
+    both = model.generate(["a boat", "a whale"], seed=3)
+    assert both[0] == model.generate("a boat", seed=3) and both[1] == model.generate("a whale", seed=4)
+    assert (both[0].height, both[0].width) == (16, 8) and both[0] != both[1]
+    few = model.generate("a boat", seed=3, n_steps=6)
+    assert model.generate("a boat", seed=3, n_steps=6, solver="euler") != few != both[0]
+    assert model.generate("a boat", seed=3, guidance_scale=1.0) != both[0]
+
+
+def test_progress_counts_steps_and_may_stop(model):
+    seen = []
+    model.generate("a boat", n_steps=4, seed=0, progress=lambda *step: seen.append(step))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate("a boat", progress=stop)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"height": 17}, "multiples of 4, got 17x8; nearest is 16x8"),
+        ({"n_steps": 0}, "n_steps must be from 1 to 999"),
+        ({"solver": "lcm"}, "solver must be one of euler"),
+    ],
+)
+def test_what_cannot_be_is_refused(model, settings, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(**{"prompt": "a boat"} | settings)
+
+
+@pytest.mark.parametrize("process", ["diffusion", "flow"])
+def test_the_loss_of_a_perfect_network_is_zero_and_another_learns(process, monkeypatch):
+    """Data is constant: its noise, and the way to it, can be read off x_t at every time."""
+    model = PixArt(PixArtConfig(network=TINY, process=process))
+    data = torch.full((6, 3, 4, 4), 0.5)
+    batch = {"latents": data, "text": torch.randn(6, 5, 6), "text_mask": torch.ones(6, 5).bool()}
+
+    def perfect(x_t, time, *_):
+        if process == "flow":
+            return (x_t - data) / (time / 1000).reshape(-1, 1, 1, 1)
+        schedule = model.config.schedule
+        alpha, sigma = (level(time).reshape(-1, 1, 1, 1).float() for level in (schedule.alpha, schedule.sigma))
+        return (x_t - alpha * data) / sigma
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "predict", perfect)
+        assert model.loss(batch, torch.Generator().manual_seed(0))["loss"] < 1e-6
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for step in range(40):
+        loss = model.loss(batch, torch.Generator().manual_seed(step))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-8:]) < 0.5 * sum(losses[:8])
+
+
+def test_emphasis_counts_by_the_signal_left():
+    model = PixArt(PixArtConfig(network=TINY, process="flow"))
+    batch = {"latents": torch.randn(4, 3, 4, 4), "text": torch.randn(4, 5, 6)}
+
+    def loss(**more):
+        return model.loss(batch | more, torch.Generator().manual_seed(0))["loss"].item()
+
+    assert loss(emphasis=torch.zeros(4, 4, 4)) == pytest.approx(loss())
+    assert loss() < loss(emphasis=torch.ones(4, 4, 4)) < 2 * loss()
+
+
+def test_our_own_folder_keeps_everything(model, tmp_path):
+    save_folder(model.image_vae.video_vae, tmp_path / "vae", kind="cogvideox-vae", config=VAE)
+    save_folder(model, tmp_path, kind="pixart", config=model.config, parts={"image_vae": "vae"})
+    again = native.load(Source("mine", tmp_path))
+    again.text_encoder = fake_text
+    assert isinstance(again.image_vae, Stills)
+    assert again.generate("a boat", seed=1) == model.generate("a boat", seed=1)
+
+
+def test_checkpointing_changes_no_gradient():
+    network = PixArtTransformer(TINY)
+    redraw(network)
+    given = (torch.randn(2, 3, 4, 4), torch.tensor([1.0, 500.0]), torch.randn(2, 5, 6))
+    network(*given).square().mean().backward()
+    before = {name: p.grad.clone() for name, p in network.named_parameters()}
+    network.zero_grad()
+    network.gradient_checkpointing_enable()
+    network.train()(*given).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad, before[name])
+
+
+def test_impossible_networks_are_refused():
+    with pytest.raises(ValueError, match="out_channels are 3 or twice as many"):
+        PixArtTransformerConfig(in_channels=3, out_channels=4)
+    with pytest.raises(ValueError, match="multiples of patch_size"):
+        PixArtTransformerConfig(sample_size=7)
+    sized = PixArtTransformer(PixArtTransformerConfig(n_layers=1, n_heads=3, head_dim=8, size_conditions=True))
+    with pytest.raises(ValueError, match="told the picture's size"):
+        sized(torch.randn(1, 4, 4, 4), torch.tensor([1]), torch.randn(1, 2, 4096))
