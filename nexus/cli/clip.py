@@ -1,4 +1,4 @@
-"""What `say`, `music`, `sound` and `video` have in common: check, load, generate, write, tell."""
+"""What `say`, `music`, `sound`, `video` and `image` have in common: check, load, generate, write, tell."""
 
 import inspect
 import json
@@ -6,7 +6,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 PICTURES = (".mp4", ".webm", ".gif")
+STILLS = (".png", ".jpg", ".jpeg")
 
 PLAIN = (str, int, float, bool, list, tuple)
 
@@ -28,13 +29,17 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """A command that generates; `kinds` are the classes of models that can do it, `longest` counts characters."""
+    """A command that generates; `kinds` are the classes of models that can do it, `longest` counts characters.
+
+    `options` has the names of options that are not those of the models' settings.
+    """
 
     doing: str
     kinds: tuple[str, ...]
     default_output: str
     suffixes: tuple[str, ...]
     longest: int = 2_000
+    options: dict[str, str] = field(default_factory=dict)
 
     def clip(
         self, text: str, output: Path | None, model: str, seed: int | None, device: str, as_json: bool, stream: bool
@@ -88,14 +93,14 @@ class Clip:
             media = call(self.prompt, seed=self.seed, **settings, **watched)
             if self.stream:
                 media = write_stream(media)
-            record = self.record(model, settings, media.seconds, time.monotonic() - started)
+            record = self.record(model, settings, media, time.monotonic() - started)
             if self.path is not None:
                 watch.stage(f"writing {self.path}")
                 save(media, self.path, record)
         if self.as_json:
             typer.echo(json.dumps(record, ensure_ascii=False))
         elif not self.stream:
-            typer.echo(f"{self.path}: {media.seconds:.2f} s, seed {self.seed}, made in {record['elapsed']:.1f} s")
+            typer.echo(f"{self.path}: {extent(media)}, seed {self.seed}, made in {record['elapsed']:.1f} s")
 
     def load(self) -> Any:
         import nexus
@@ -116,10 +121,11 @@ class Clip:
         call = model.stream if self.stream else model.generate
         for name in settings:
             if not accepts(call, name):
-                raise ValueError(f"{self.model} has no setting {name!r}; leave --{name.replace('_', '-')} out")
+                option = self.maker.options.get(name, name).replace("_", "-")
+                raise ValueError(f"{self.model} has no setting {name!r}; leave --{option} out")
         return call
 
-    def record(self, model: Any, settings: Settings, seconds: float, elapsed: float) -> dict[str, Any]:
+    def record(self, model: Any, settings: Settings, media: Any, elapsed: float) -> dict[str, Any]:
         """Where a result came from; enough to make it again. Media among the settings are told by length and rate."""
         from nexus import __version__
 
@@ -131,10 +137,21 @@ class Clip:
             "licence": model.info.licence,
             "seed": self.seed,
             "settings": {k: v if isinstance(v, PLAIN) else repr(v) for k, v in settings.items()},
-            "seconds": round(float(seconds), 3),
+            **measure(media),
             "elapsed": round(elapsed, 3),
             "nexus": __version__,
         }
+
+
+def measure(media: Any) -> dict[str, Any]:
+    """How long it is, or how large a picture is."""
+    if hasattr(media, "seconds"):
+        return {"seconds": round(float(media.seconds), 3)}
+    return {"width": media.width, "height": media.height}
+
+
+def extent(media: Any) -> str:
+    return f"{media.seconds:.2f} s" if hasattr(media, "seconds") else f"{media.width}x{media.height}"
 
 
 def accepts(call: Callable[..., Any], name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nexus.cli import codec, data, eval, film, models, music, rate, say, sound, train, video
+from nexus.cli import codec, data, eval, film, image, models, music, rate, say, sound, train, video
 
 USAGE, FAILED, STOPPED = 2, 1, 130
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Words into speech, music, sound and moving pictures, cut into a film.",
 )
-for command in (film.film, say.say, music.music, sound.sound, video.video, models.models, train.train):
+for command in (film.film, say.say, music.music, sound.sound, video.video, image.image, models.models, train.train):
     app.command()(command)
 app.add_typer(codec.app, name="codec")
 app.add_typer(data.app, name="data")

@@ -12,6 +12,7 @@ from nexus.cli.main import main
 from nexus.cli.rating_server import RatingServer
 from nexus.hub import load as hub
 from nexus.media.audio import Audio
+from nexus.media.image import Image
 from nexus.media.video import Video
 from nexus.metrics.rating import Test
 from nexus.metrics.rating_set import read_set
@@ -67,7 +68,17 @@ class CogVideoX(Stub):
         return Video(np.full((frames, *size, 3), seed % 200, np.uint8), 8)
 
 
-KINDS = {"f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}
+class PixArt(Stub):
+    def generate(
+        self, prompt, *, negative_prompt="", height=16, width=24, n_steps=20, guidance_scale=3.0, solver="euler",
+        seed=None, progress=None,
+    ):  # fmt: skip
+        given = {"negative_prompt": negative_prompt, "n_steps": n_steps, "guidance_scale": guidance_scale}
+        self.work(progress, prompt=prompt, height=height, width=width, solver=solver, seed=seed, **given)
+        return Image(np.full((height, width, 3), seed % 200, np.uint8))
+
+
+KINDS = {"image": PixArt, "f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nexus.media.audio import Audio
+from nexus.media.image import Image
 from nexus.media.video import Video
 
 COMMANDS = {
@@ -78,6 +79,31 @@ def test_video_counts_frames_from_a_duration(run, models, tmp_path):
         second["steps"],
     ) == (5, 20)
     assert Video.load(tmp_path / "video.mp4").length == 5
+
+
+def test_image_passes_its_options_on(run, models, tmp_path):
+    given = ("--steps", 7, "--guidance", 1.5, "--size", "64x48", "--negative", "rain", "--solver", "unipc")
+    code, out, err = run("image", "a red boat", *given, "--seed", 9, "-o", "a.jpg")
+    assert (code, err) == (0, "") and out.startswith("a.jpg: 64x48, seed 9, made in ")
+    assert models["nexus/image-tiny"].calls[0] == {
+        "prompt": "a red boat", "negative_prompt": "rain", "height": 48, "width": 64, "n_steps": 7,
+        "guidance_scale": 1.5, "solver": "unipc", "seed": 9,
+    }  # fmt: skip
+    told = json.loads((tmp_path / "a.jpg.json").read_text())
+    assert (told["width"], told["height"], told["seed"]) == (64, 48, 9) and "seconds" not in told
+    assert Image.load(tmp_path / "a.jpg").width == 64
+    assert json.loads(run("image", "a red boat", "--json")[1])["path"] == "image.png"
+
+
+def test_what_an_image_model_cannot_do_is_said_by_its_option(run, tmp_path):
+    Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
+    code, _, err = run("image", "a boat", "--image", "in.png")
+    assert code == 2 and "has no setting 'image'; leave --image out" in err
+    code, _, err = run("image", "a boat", "--mask", "in.png")
+    assert code == 2 and "--mask says how --image changes; give --image too" in err
+    code, _, err = run("image", "a boat", "--model", "nexus/f5tts-tiny")
+    assert code == 2 and "is a F5TTS, and this command needs a PixArt" in err
+    assert not (tmp_path / "image.png").exists()
 
 
 def test_text_from_standard_input(run, models, monkeypatch):

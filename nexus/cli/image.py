@@ -1,0 +1,69 @@
+"""`nexus image`: pictures from a description, from another picture, or into a part of one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus.cli.clip import STILLS, Maker
+from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed
+from nexus.cli.video import read_size
+
+IMAGE = Maker(
+    doing="painting",
+    kinds=("PixArt",),
+    default_output="image.png",
+    suffixes=STILLS,
+    options={
+        "negative_prompt": "negative",
+        "height": "size",
+        "width": "size",
+        "n_steps": "steps",
+        "guidance_scale": "guidance",
+    },
+)
+
+
+def image(
+    prompt: Prompt,
+    negative: Annotated[str | None, typer.Option("--negative", help="What it should not show.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels; else the model's own.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps: more are finer, slower.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=0.0, help="Guidance scale: how closely to follow; 1 is none.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option("--solver", help="Such as dpmpp-2m or euler.")] = None,
+    start: Annotated[Path | None, typer.Option("--image", help="A picture to start from.")] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="White where --image is painted anew.")] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", min=0.0, max=1.0, help="How much of --image to change.")
+    ] = None,
+    model: Model = "nexus/image-tiny",
+    seed: Seed = None,
+    device: Device = "auto",
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Paints what PROMPT describes. Writes image.png unless -o says otherwise.
+
+    nexus image "a red boat on the sea" -o boat.png
+    """
+    from nexus.media.image import Image
+
+    if start is None and (mask is not None or strength is not None):
+        raise ValueError(f"--{'mask' if mask is not None else 'strength'} says how --image changes; give --image too")
+    height, width = (None, None) if size is None else read_size(size)
+    picture = IMAGE.clip(prompt, output, model, seed, device, as_json, stream=False)
+    picture.make(
+        negative_prompt=negative,
+        height=height,
+        width=width,
+        n_steps=steps,
+        guidance_scale=guidance,
+        solver=solver,
+        image=None if start is None else Image.load(start),
+        mask=None if mask is None else Image.load(mask),
+        strength=strength,
+    )
