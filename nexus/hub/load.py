@@ -28,6 +28,7 @@ FAMILIES = (
     "encodec",
     "mimi",
     "base_diffusion",
+    "cycle_gan",
 )
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

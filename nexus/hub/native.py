@@ -28,6 +28,13 @@ KINDS = {
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
     "pixart": ("nexus.models.diffusion.pixart_alpha", "PixArtConfig", "PixArt"),
+    "base-gan": ("nexus.models.gan.base_gan", "BaseGANConfig", "BaseGAN"),
+    "conditional-gan": ("nexus.models.gan.conditional_gan", "ConditionalGANConfig", "ConditionalGAN"),
+    "wgan": ("nexus.models.gan.wgan", "WGANConfig", "WGAN"),
+    "point-gan": ("nexus.models.gan.point_gan", "PointGANConfig", "PointGAN"),
+    "cycle-gan": ("nexus.models.gan.cycle_gan", "CycleGANConfig", "CycleGAN"),
+    "vae": ("nexus.models.vae.vae", "VAEConfig", "VAE"),
+    "beta-vae": ("nexus.models.vae.beta_vae", "BetaVAEConfig", "BetaVAE"),
     "cogvideox": ("nexus.models.video.cogvideox", "CogVideoXConfig", "CogVideoX"),
 }
 
