@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,22 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
                 g, v = folded.pop(name), folded.pop(stem + direction)
                 folded[f"{stem}.weight"] = v * (g / v.flatten(1).norm(dim=1).view_as(g))
     return folded
+
+
+def join(state: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> State:
+    """Puts layers that are rows of one of ours below each other: every `stem.part.weight` into `stem.whole.weight`."""
+    joined = dict(state)
+    for name in state:
+        stem, found, kind = name.rpartition(f".{parts[0]}.")
+        names = [f"{stem}.{part}.{kind}" for part in parts]
+        if found and all(part in joined for part in names):
+            joined[f"{stem}.{whole}.{kind}"] = torch.cat([joined.pop(part) for part in names])
+    return joined
+
+
+def swap_halves(tensor: Tensor) -> Tensor:
+    """The second half of the rows before the first: scale and shift to shift and scale."""
+    return torch.cat(tensor.chunk(2)[::-1])
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

@@ -30,8 +30,9 @@ def sincos(positions: Float[Tensor, " T"], dim: int) -> Float[Tensor, "T dim"]:
 
 def sincos_2d(dim: int, rows: Float[Tensor, " H"], columns: Float[Tensor, " W"]) -> Float[Tensor, "HW dim"]:
     """Half of the width for columns, then half for rows, row by row (DiT, SD3, PixArt)."""
-    h, w = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.cat([sincos(w.flatten(), dim // 2), sincos(h.flatten(), dim // 2)], dim=-1)
+    h, w = sincos(rows, dim // 2)[:, None], sincos(columns, dim // 2)[None]
+    grid = (len(rows), len(columns), -1)
+    return torch.cat([w.expand(grid), h.expand(grid)], dim=-1).flatten(0, 1)
 
 
 def sincos_3d(

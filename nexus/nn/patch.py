@@ -50,12 +50,13 @@ class PatchEmbed(nn.Module):
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def grid_positions(
-    dim: int, rows: int, columns: int, *, base: int, stretch: float = 1.0, device: torch.device | None = None
+    dim: int, rows: int, columns: int, *, base: int, stretch: float = 1.0, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "T D"]:
     """Sine-cosine positions of a grid whose axes both have the length `base / stretch`, however many patches are on it.
 
     So a network that was trained on a grid of `base` patches meets no position beyond those it knows. Kept from call to
     call, as samplers ask at each step: do not write into it.
     """
-    axes = (torch.arange(n, dtype=torch.float32) / (n / base) / stretch for n in (rows, columns))
-    return sincos_2d(dim, *axes).to(device)
+    with torch.device("cpu"):
+        axes = (torch.arange(n, dtype=torch.float32) / (n / base) / stretch for n in (rows, columns))
+        return sincos_2d(dim, *axes).to(device)

@@ -3,6 +3,8 @@
 Axes: T positions (or F x H x W of them, width fastest), E head width. Angles are computed in float32 at least.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +26,12 @@ def rope_frequencies(dim: int, positions: Tensor, theta: float = 10000.0) -> Rot
     return angles.cos(), angles.sin()
 
 
+def rope_frequencies_of_axes(dims: Sequence[int], positions: Sequence[Tensor], theta: float = 10000.0) -> Rotation:
+    """Cosines and sines [T, sum(dims) / 2] of places on several axes: `dims[i]` channels turn with `positions[i]`."""
+    parts = [rope_frequencies(dim, axis, theta) for dim, axis in zip(dims, positions, strict=True)]
+    return torch.cat([cos for cos, _ in parts], dim=-1), torch.cat([sin for _, sin in parts], dim=-1)
+
+
 def rope_frequencies_3d(
     dim: int, frames: Tensor, rows: Tensor, columns: Tensor, theta: float = 10000.0
 ) -> tuple[Float[Tensor, "FHW half"], Float[Tensor, "FHW half"]]:
@@ -39,11 +47,7 @@ def rope_frequencies_3d(
             f"3D rope splits dim into 2/8, 3/8 and 3/8, each even; dim must be a multiple of 16, got {dim}"
         )
     grid = torch.meshgrid(frames, rows, columns, indexing="ij")
-    parts = [
-        rope_frequencies(part, axis.reshape(-1), theta)
-        for part, axis in zip((dim // 4, dim * 3 // 8, dim * 3 // 8), grid, strict=True)
-    ]
-    return torch.cat([cos for cos, _ in parts], dim=-1), torch.cat([sin for _, sin in parts], dim=-1)
+    return rope_frequencies_of_axes((dim // 4, dim * 3 // 8, dim * 3 // 8), [a.reshape(-1) for a in grid], theta)
 
 
 def apply_rope(

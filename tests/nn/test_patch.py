@@ -43,3 +43,9 @@ def test_positions_can_be_trained_on_after_inference():
     weight = torch.ones(8, requires_grad=True)
     (places * weight).sum().backward()
     torch.testing.assert_close(weight.grad, places.sum(0))
+
+
+def test_positions_of_a_network_built_without_memory_are_not_kept():
+    with torch.device("meta"):
+        grid_positions(8, 3, 2, base=2)
+    assert grid_positions(8, 3, 2, base=2).device.type == "cpu"
