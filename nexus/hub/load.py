@@ -29,6 +29,8 @@ FAMILIES = (
     "mimi",
     "base_diffusion",
     "cycle_gan",
+    "pixart",
+    "image_vae",
 )
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
