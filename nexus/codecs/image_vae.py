@@ -1,7 +1,7 @@
 """The image autoencoder of latent diffusion (arXiv:2112.10752): pictures to latents 8 x 8 smaller, and back.
 
 Stable Diffusion's has 4 latent channels and convolutions of size 1 between coder and latents; SD3's and FLUX' have 16
-channels, no such convolutions, and a shift beside the scale. `nexus.codecs.tiled` decodes large pictures in tiles.
+channels, no such convolutions, and a shift beside the scale. `nexus.codecs.banded` codes large pictures in flat memory.
 
 Official weights: stabilityai/sd-vae-ft-mse (MIT), `vae/` of Stable Diffusion 1.5, 2.1 (OpenRAIL) and XL (OpenRAIL++).
 Axes: B batch, C channels, H height, W width (of pixels: Y, X), D latent channels.
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.codecs.cogvideox_vae import LatentDistribution
-from nexus.nn.image_blocks import ApplyNorm, Downsample, ResidualBlock, SpatialAttention, Upsample, own_statistics
+from nexus.nn.image_blocks import Downsample, ResidualBlock, SpatialAttention, Upsample
 
 Map = Float[Tensor, "B C H W"]
 _EPS = 1e-6
@@ -63,9 +63,9 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(_block(config, n_out if i else n_in, n_out) for i in range(n_blocks))
         self.resample = resample
 
-    def forward(self, x: Map, apply_norm: ApplyNorm = own_statistics) -> Float[Tensor, "B O I J"]:
+    def forward(self, x: Map) -> Float[Tensor, "B O I J"]:
         for block in self.blocks:
-            x = block(x, None, apply_norm)
+            x = block(x)
         return x if self.resample is None else self.resample(x)
 
 
@@ -107,7 +107,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """`begin` sees the whole picture while it is small; `finish` enlarges it, and what it does is local."""
+    """To pixels."""
 
     def __init__(self, config: ImageVAEConfig):
         super().__init__()
@@ -121,16 +121,11 @@ class Decoder(nn.Module):
         self.norm_out = nn.GroupNorm(config.norm_groups, dims[-1], _EPS)
         self.conv_out = nn.Conv2d(dims[-1], config.in_channels, 3, padding=1)
 
-    def begin(self, latent: Map) -> Float[Tensor, "B E H W"]:
-        return self.middle(self.conv_in(latent))
-
-    def finish(self, x: Map, apply_norm: ApplyNorm = own_statistics) -> Float[Tensor, "B O I J"]:
-        for stage in self.up:
-            x = stage(x, apply_norm)
-        return self.conv_out(F.silu(apply_norm(self.norm_out, x)))
-
     def forward(self, latent: Map) -> Float[Tensor, "B O I J"]:
-        return self.finish(self.begin(latent))
+        x = self.middle(self.conv_in(latent))
+        for stage in self.up:
+            x = stage(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
 
 
 class ImageVAE(nn.Module):
@@ -149,13 +144,19 @@ class ImageVAE(nn.Module):
         Raises:
             ValueError: sides that are no multiples of `config.spatial_compression_ratio`.
         """
+        self.check(image)
+        return self.posterior(self.encoder(image))
+
+    def check(self, image: Float[Tensor, "B C Y X"]) -> None:
         ratio = self.config.spatial_compression_ratio
         if any(side % ratio or not side for side in image.shape[2:]):
             nearest = [max(round(side / ratio), 1) * ratio for side in image.shape[2:]]
             raise ValueError(
                 f"height and width must be multiples of {ratio}, got {list(image.shape[2:])}; nearest is {nearest}"
             )
-        mean, log_variance = self.quant_conv(self.encoder(image)).chunk(2, dim=1)
+
+    def posterior(self, coded: Float[Tensor, "B E H W"]) -> LatentDistribution:
+        mean, log_variance = self.quant_conv(coded).chunk(2, dim=1)
         return LatentDistribution(mean, log_variance.clamp(-30, 20))
 
     def decode(self, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:

@@ -14,12 +14,6 @@ from torch import Tensor, nn
 from nexus.nn.attention import attend, merge_heads, split_heads
 
 Map = Float[Tensor, "B C H W"]
-ApplyNorm = Callable[[nn.GroupNorm, Tensor], Tensor]
-
-
-def own_statistics(norm: nn.GroupNorm, x: Map) -> Map:
-    """Norms features by their own mean and variance; tiles of a picture are normed by those of the whole."""
-    return norm(x)
 
 
 class ResidualBlock(nn.Module):
@@ -53,24 +47,22 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
         self.shortcut = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
-    def forward(
-        self, x: Map, time: Float[Tensor, "B E"] | None = None, apply_norm: ApplyNorm = own_statistics
-    ) -> Float[Tensor, "B D I J"]:
-        hidden = F.silu(apply_norm(self.norm1, x))
+    def forward(self, x: Map, time: Float[Tensor, "B E"] | None = None) -> Float[Tensor, "B D I J"]:
+        hidden = F.silu(self.norm1(x))
         if self.resize is not None:
             hidden, x = self.resize(hidden), self.resize(x)
         hidden = self.conv1(hidden)
         if self.time is None or time is None:
-            hidden = apply_norm(self.norm2, hidden)
+            hidden = self.norm2(hidden)
         else:
-            hidden = self._told(hidden, self.time(F.silu(time))[:, :, None, None], apply_norm)
+            hidden = self._told(hidden, self.time(F.silu(time))[:, :, None, None])
         return self.shortcut(x) + self.conv2(self.dropout(F.silu(hidden)))
 
-    def _told(self, hidden: Tensor, time: Tensor, apply_norm: ApplyNorm) -> Tensor:
+    def _told(self, hidden: Tensor, time: Tensor) -> Tensor:
         if not self.time_scales:
-            return apply_norm(self.norm2, hidden + time)
+            return self.norm2(hidden + time)
         scale, shift = time.chunk(2, dim=1)
-        return apply_norm(self.norm2, hidden) * (1 + scale) + shift
+        return self.norm2(hidden) * (1 + scale) + shift
 
 
 class SpatialAttention(nn.Module):
