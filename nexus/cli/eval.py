@@ -153,6 +153,40 @@ def video(
     Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
 
 
+@app.command()
+def image(
+    model: Model = "nexus/image-tiny",
+    items: Items = 100,
+    seed: Seed = 0,
+    output: Output = Path("evaluation"),
+    against: Against = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Guidance scale; by default the model's own.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps; by default the model's.", show_default=False)
+    ] = None,
+    fid: Annotated[bool, typer.Option("--fid", help="Also the Fréchet distance; 2847 items or more.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether a picture shows what its prompt names, in which colour, where and when; how varied pictures are.
+
+    Prompts are captions of the storybook world's held-out stills.
+
+    nexus eval image --model nexus/image-tiny --items 100 -o DIR
+    """
+
+    def measure(loaded: Any, progress: Watch) -> "Evaluation":
+        from nexus.metrics.evaluate_image import evaluate_image
+
+        return evaluate_image(
+            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, n_steps=steps, progress=progress.during
+        )
+
+    Run(model=model, against=against, output=output, device=device, kinds=("PixArt",), as_json=as_json)(measure)
+
+
 def of_splits(data: str) -> Any:
     """Raises ValueError for a split that the worlds have not."""
     if data not in ("train", "valid"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nexus.data.storybook import StoryClip, clip
+from nexus.data.storybook import StoryClip, clip, clip_facts
 from nexus.data.storybook.backgrounds import MARGIN, PLACES, draw_place
 from nexus.data.storybook.caption import Facts
 from nexus.data.storybook.clip import Split
@@ -51,13 +51,10 @@ def empty_place(shown: StoryClip, seed: int) -> Video:
 
 
 def _plain(nouns: Sequence[str], which: int, split: Split, first: int) -> Iterator[tuple[int, Facts]]:
-    """Endless seeds of clips that show `nouns[which]` alone in clear weather, with their facts.
-
-    No two nouns share a seed. Facts don't depend on size and length, so they are read off the cheapest clip.
-    """
+    """Endless seeds of clips that show `nouns[which]` alone in clear weather, with their facts; no nouns share one."""
     seed = first * len(nouns) + which
     while True:
-        facts = clip(seed, split, size=16, frames=1, nouns=(nouns[which],)).facts
+        facts = clip_facts(seed, split, nouns=(nouns[which],))
         if facts.weather == "clear" and facts.companion is None:
             yield seed, facts
         seed += len(nouns)

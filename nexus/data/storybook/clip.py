@@ -53,14 +53,27 @@ def clip(
     Raises:
         ValueError: an unknown split or noun, or a size, length or rate below one.
     """
-    if split not in _STREAMS:
-        raise ValueError(f"split is train or valid, not {split!r}")
     if min(size // 16, frames, fps) < 1:
         raise ValueError(f"size is at least 16, frames and fps at least 1; got {size}, {frames}, {fps}")
-    rng = np.random.default_rng([_STREAMS[split], seed])
-    facts = _facts(find_nouns(nouns), rng)
+    facts, rng = _clip_facts(seed, split, nouns)
     words = caption(facts, rng)
     return StoryClip(*_film(facts, size, frames, fps, rng), fps, words, facts)
+
+
+def clip_facts(seed: int, split: Split = "train", *, nouns: tuple[str, ...] = CORE_NOUNS) -> Facts:
+    """What `clip` of the same arguments shows, without drawing it."""
+    return _clip_facts(seed, split, nouns)[0]
+
+
+def _clip_facts(seed: int, split: Split, nouns: tuple[str, ...]) -> tuple[Facts, np.random.Generator]:
+    rng = np.random.default_rng([_stream(split), seed])
+    return _facts(find_nouns(nouns), rng), rng
+
+
+def _stream(split: str) -> int:
+    if split not in _STREAMS:
+        raise ValueError(f"split is train or valid, not {split!r}")
+    return _STREAMS[split]
 
 
 def still(seed: int, split: Split = "train", *, size: int = 64, nouns: tuple[str, ...] = CORE_NOUNS) -> StoryClip:
@@ -69,14 +82,21 @@ def still(seed: int, split: Split = "train", *, size: int = 64, nouns: tuple[str
     Raises:
         ValueError: as `clip`.
     """
-    if split not in _STREAMS:
-        raise ValueError(f"split is train or valid, not {split!r}")
     if size < 16:
         raise ValueError(f"size is at least 16, got {size}")
-    rng = np.random.default_rng([_STREAMS[split], seed, _STILL])
-    facts = replace(_facts(find_nouns(nouns), rng), motion="stand", camera="still")
+    facts, rng = _still_facts(seed, split, nouns)
     words = caption(facts, rng)
     return StoryClip(*_film(facts, size, 1, 8, rng), 8, words, facts)
+
+
+def still_facts(seed: int, split: Split = "train", *, nouns: tuple[str, ...] = CORE_NOUNS) -> Facts:
+    """What `still` of the same arguments shows, without drawing it."""
+    return _still_facts(seed, split, nouns)[0]
+
+
+def _still_facts(seed: int, split: Split, nouns: tuple[str, ...]) -> tuple[Facts, np.random.Generator]:
+    rng = np.random.default_rng([_stream(split), seed, _STILL])
+    return replace(_facts(find_nouns(nouns), rng), motion="stand", camera="still"), rng
 
 
 def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:

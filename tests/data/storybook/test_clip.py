@@ -3,7 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from nexus.data.storybook import ALL, CORE_NOUNS, StoryClips, cache_clips, cached_clips, clip, still
+from nexus.data.storybook import (
+    ALL,
+    CORE_NOUNS,
+    StoryClips,
+    cache_clips,
+    cached_clips,
+    clip,
+    clip_facts,
+    still,
+    still_facts,
+)
 from nexus.data.storybook.backgrounds import PLACES, draw_place
 from nexus.data.storybook.caption import Facts, caption
 from nexus.data.storybook.motion import PATHS, camera_window
@@ -154,3 +164,9 @@ def test_a_still_is_a_thing_at_rest_that_its_caption_names():
     assert {one.facts.noun for one in stills} == {"boat", "cat", "rocket"}
     with pytest.raises(ValueError, match="size is at least 16"):
         still(0, size=8)
+
+
+def test_facts_are_known_without_drawing():
+    for seed in range(20):
+        assert clip_facts(seed, "valid") == clip(seed, "valid", size=16, frames=1).facts
+        assert still_facts(seed, "train", nouns=("boat",)) == still(seed, "train", size=16, nouns=("boat",)).facts
