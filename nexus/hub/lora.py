@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nexus.adapters.lora import LoRA, LowRank
 from nexus.hub.lora_files import FileLayer, read_lora
 from nexus.hub.lora_layers import Place, lookup, places, prefix
+from nexus.hub.original_unet import to_diffusers
 from nexus.hub.tensors import State
 
 Networks = Mapping[str, nn.Module]  # "network", and "text_encoder", "text_encoder_2" where there are any
@@ -78,11 +79,12 @@ def save_peft(folder: str | Path, lora: LoRA, network: nn.Module) -> None:
 
 
 def _find(layer: FileLayer, known: dict[str, dict[str, Place]], networks: Networks, where: str) -> tuple[str, Place]:
-    spelled = layer.name.replace(".", "_")
+    spellings = [name.replace(".", "_") for name in (layer.name, to_diffusers(layer.name))]
     parts = [layer.part] if layer.part is not None else list(networks)
     for part in parts:
-        if part in known and spelled in known[part]:
-            return part, known[part][spelled]
+        place = next((known[part][name] for name in spellings if name in known.get(part, {})), None)
+        if place is not None:
+            return part, place
     if layer.part is not None and layer.part not in networks:
         raise ValueError(f"{where} is for another base: it changes a {layer.part}, there is {', '.join(networks)}")
     base = " or ".join(type(networks[part]).__name__ for part in parts)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nexus.models.diffusion.conditional_unet import ConditionalUNet
-
 
 @dataclass(frozen=True)
 class Place:
@@ -70,21 +68,6 @@ _NAMES: dict[str, tuple[str, tuple[Rule, ...]]] = {
     "CLIPTextModel": ("text_encoder", ((r"^(?!text_model\.)", "text_model."),)),
     "CLIPTextModelWithProjection": ("text_encoder", ()),
 }
-# diffusers' names within a residual block to those of the original Stable Diffusion.
-_ORIGINAL = {
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_ORIGINAL_OUTSIDE = {
-    "conv_in": "input_blocks.0.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-}
 
 
 def prefix(network: nn.Module) -> str | None:
@@ -102,9 +85,6 @@ def lookup(network: nn.Module) -> Places:
     """Places by every spelling that files have: the reference's names and ours, dots as underscores."""
     found = {ours: Place(ours, 0, len(layer.weight)) for ours, layer in _layers(network)}
     found |= places(network)
-    if isinstance(network, ConditionalUNet):
-        n_blocks = network.config.n_blocks
-        found |= {_original(name, n_blocks, found): place for name, place in places(network).items()}
     return {spelled.replace(".", "_"): place for name, place in found.items() for spelled in _spellings(name)}
 
 
@@ -130,25 +110,3 @@ def _spellings(name: str) -> set[str]:
     for new, old in (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out.0")):
         names |= {spelled.replace(f"self_attn.{new}", f"self_attn.{old}") for spelled in names}
     return names
-
-
-def _original(name: str, n_blocks: int, names: Places) -> str:
-    """The name of a U-Net's layer as Stable Diffusion was first published, which kohya's files for XL have."""
-    if name in _ORIGINAL_OUTSIDE:
-        return _ORIGINAL_OUTSIDE[name]
-    if match := re.match(r"mid_block\.(resnets|attentions)\.(\d+)\.(.*)", name):
-        return (
-            f"middle_block.{1 if match[1] == 'attentions' else 2 * int(match[2])}.{_ORIGINAL.get(match[3], match[3])}"
-        )
-    match = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)", name)
-    if match is None:
-        return name
-    way, size, kind, i, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
-    start = size * (n_blocks + 1)
-    if kind == "downsamplers":
-        return f"input_blocks.{start + n_blocks + 1}.0.op"
-    if kind == "upsamplers":
-        attends = any(other.startswith(f"up_blocks.{size}.attentions.") for other in names)
-        return f"output_blocks.{start + n_blocks}.{2 if attends else 1}.conv"
-    where = f"input_blocks.{start + i + 1}" if way == "down" else f"output_blocks.{start + i}"
-    return f"{where}.{1 if kind == 'attentions' else 0}.{_ORIGINAL.get(rest, rest)}"

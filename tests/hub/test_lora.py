@@ -37,6 +37,7 @@ XL = SMALL | {
 }
 # Attention, feed-forward, convolutions and the projections that ours has as linear layers.
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "proj_in", "conv1", "time_emb_proj", "conv_out"]
+DOWN, MIDDLE, UP = "down_blocks.1.attentions.0", "mid_block.attentions.0", "up_blocks.1.attentions.2"
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1"]
 
 
@@ -255,28 +256,40 @@ def test_every_layer_has_its_place(settings, tmp_path):
 
 
 def test_original_names_of_xl(tmp_path):
-    """A hand-picked few of what kohya's files for XL say, and where diffusers has them."""
-    unet = diffusers.UNet2DConditionModel(**XL)
-    unet.save_pretrained(tmp_path)
-    network = load_conditional_unet(Source("tiny", tmp_path))
-    spelled, named = lookup(network), places(network)
-    for theirs, ours in {
+    """kohya's files for XL name layers as XL was first published; a file of both spellings is the same LoRA."""
+    torch.manual_seed(0)
+    diffusers.UNet2DConditionModel(**XL).save_pretrained(tmp_path / "xl")
+    networks = {"network": load_conditional_unet(Source("tiny", tmp_path / "xl"))}
+    spelled = {
         "input_blocks_0_0": "conv_in",
         "input_blocks_1_0_in_layers_2": "down_blocks.0.resnets.0.conv1",
         "input_blocks_3_0_op": "down_blocks.0.downsamplers.0.conv",
-        "input_blocks_4_1_proj_out": "down_blocks.1.attentions.0.proj_out",
+        "input_blocks_4_1_transformer_blocks_0_attn1_to_k": f"{DOWN}.transformer_blocks.0.attn1.to_k",
         "input_blocks_4_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
         "input_blocks_8_1_proj_in": "down_blocks.2.attentions.1.proj_in",
-        "middle_block_1_transformer_blocks_1_ff_net_2": "mid_block.attentions.0.transformer_blocks.1.ff.net.2",
+        "middle_block_1_transformer_blocks_1_ff_net_0_proj": f"{MIDDLE}.transformer_blocks.1.ff.net.0.proj",
         "middle_block_2_emb_layers_1": "mid_block.resnets.1.time_emb_proj",
         "output_blocks_2_2_conv": "up_blocks.0.upsamplers.0.conv",
-        "output_blocks_5_1_proj_in": "up_blocks.1.attentions.2.proj_in",
+        "output_blocks_5_1_transformer_blocks_0_attn2_to_out_0": f"{UP}.transformer_blocks.0.attn2.to_out.0",
         "output_blocks_7_0_out_layers_3": "up_blocks.2.resnets.1.conv2",
         "time_embed_2": "time_embedding.linear_2",
         "label_emb_0_0": "add_embedding.linear_1",
         "out_2": "conv_out",
-    }.items():
-        assert spelled[theirs] == named[ours], theirs
+    }
+    theirs, ours = {}, {}
+    found = places(networks["network"])
+    for original, name in spelled.items():
+        place = found[name]
+        weight = networks["network"].get_submodule(place.layer).weight[place.first_row : place.stop_row]
+        for half, tensor in (("down", torch.randn(2, *weight.shape[1:])), ("up", torch.randn(len(weight), 2))):
+            theirs[f"lora_unet_{original}.lora_{half}.weight"] = tensor
+            ours[f"unet.{name}.lora.{half}.weight"] = tensor
+    save_file(theirs, tmp_path / "kohya.safetensors")
+    save_file(ours, tmp_path / "diffusers.safetensors")
+    loras = [load_lora(tmp_path / f"{name}.safetensors", networks)["network"] for name in ("kohya", "diffusers")]
+    changes = [{(change.layer, change.first_row): change.delta() for change in lora} for lora in loras]
+    assert changes[0].keys() == changes[1].keys() and len(changes[0]) == len(spelled)
+    assert all(torch.equal(delta, changes[1][where]) for where, delta in changes[0].items())
 
 
 def test_what_was_trained_here_loads_in_diffusers_and_in_peft(base, tmp_path):

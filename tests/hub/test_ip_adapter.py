@@ -1,0 +1,162 @@
+"""IP-Adapters against diffusers' `load_ip_adapter` on random weights, through files laid out as h94/IP-Adapter's."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nexus.adapters.ip_adapter import beside
+from nexus.hub.conditional_unet import load_conditional_unet
+from nexus.hub.ip_adapter import load_ip_adapter
+from nexus.hub.source import Source
+from nexus.media.image import Image
+
+diffusers = pytest.importorskip("diffusers")
+transformers = pytest.importorskip("transformers")
+
+SD_15 = {
+    "block_out_channels": (8, 16),
+    "norm_num_groups": 4,
+    "layers_per_block": 1,
+    "cross_attention_dim": 12,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 4,
+}
+WIDTHS = [8, 8, 8, 16]  # of the cross-attentions as files count them: down, up, the middle
+VISION, EMBEDDED = 16, 10
+
+
+def made(folder):
+    """A U-Net and a vision encoder with weights that matter everywhere."""
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(**SD_15).eval()
+    sizes = {"hidden_size": VISION, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = transformers.CLIPVisionConfig(image_size=28, patch_size=7, projection_dim=EMBEDDED, **sizes)
+    vision = transformers.CLIPVisionModelWithProjection(config).eval()
+    with torch.no_grad():
+        for parameter in (*unet.parameters(), *vision.parameters()):
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    unet.save_pretrained(folder / "unet")
+    vision.save_pretrained(folder / "models/image_encoder")
+    return unet
+
+
+def drawn(**shapes):
+    return {
+        name.replace("_w", ".weight").replace("_b", ".bias"): 0.3 * torch.randn(shape) for name, shape in shapes.items()
+    }
+
+
+def projection(kind):
+    """The image_proj half of a file, by its published names."""
+    torch.manual_seed(1)
+    if kind == "plain":
+        return drawn(proj_w=(48, EMBEDDED), proj_b=(48,), norm_w=(12,), norm_b=(12,))
+    if kind == "full":
+        first = {"proj.0.weight": (VISION, VISION), "proj.0.bias": (VISION,), "proj.2.weight": (12, VISION)}
+        return drawn(**first, **{"proj.2.bias": (12,), "proj.3.weight": (12,), "proj.3.bias": (12,)})
+    shapes = {"latents": (1, 5, 20), "proj_in.weight": (20, VISION), "proj_in.bias": (20,)}
+    shapes |= {"proj_out.weight": (12, 20), "proj_out.bias": (12,), "norm_out.weight": (12,), "norm_out.bias": (12,)}
+    for i in range(4):
+        for norm in (f"layers.{i}.0.norm1", f"layers.{i}.0.norm2", f"layers.{i}.1.0"):
+            shapes |= {f"{norm}.weight": (20,), f"{norm}.bias": (20,)}
+        shapes |= {f"layers.{i}.0.to_q.weight": (128, 20), f"layers.{i}.0.to_kv.weight": (256, 20)}
+        shapes |= {f"layers.{i}.0.to_out.weight": (20, 128)}
+        shapes |= {f"layers.{i}.1.1.weight": (80, 20), f"layers.{i}.1.3.weight": (20, 80)}
+    return {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
+
+
+def halves(kind, widths=WIDTHS):
+    attention = {
+        f"{2 * i + 1}.to_{part}_ip.weight": 0.3 * torch.randn(width, 12)
+        for i, width in enumerate(widths)
+        for part in "kv"
+    }
+    return {"image_proj": projection(kind), "ip_adapter": attention}
+
+
+def write(path, content):
+    if path.suffix == ".bin":
+        torch.save(content, path)
+    else:
+        save_file({f"{half}.{name}": tensor for half in content for name, tensor in content[half].items()}, path)
+
+
+def picture(height=40, width=33):
+    return Image(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("plain", ".bin"), ("plain", ".safetensors"), ("plus", ".safetensors"), ("full", ".bin")]
+)
+def test_equals_the_reference(kind, suffix, tmp_path):
+    """What is seen, the tokens, and the prediction of a batch of a picture and nothing."""
+    unet = made(tmp_path)
+    write(tmp_path / f"models/ip-adapter_sd15{suffix}", halves(kind))
+    ours = load_conditional_unet(Source("tiny", tmp_path / "unet")).eval()
+    adapter = load_ip_adapter(tmp_path / f"models/ip-adapter_sd15{suffix}", ours)
+
+    parts = dict.fromkeys(["vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"])
+    scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
+    pipe = diffusers.StableDiffusionPipeline(unet=unet, scheduler=scheduler, requires_safety_checker=False, **parts)
+    pipe.load_ip_adapter(tmp_path, subfolder="models", weight_name=f"ip-adapter_sd15{suffix}")
+    pipe.set_ip_adapter_scale(0.6)
+    pil = PIL.Image.fromarray(picture().pixels)
+    hidden = adapter.project.reads_hidden
+    assert hidden == (kind != "plain")
+    (embeds,) = pipe.prepare_ip_adapter_image_embeds([pil], None, "cpu", 1, True)  # nothing, then the picture
+    seen = torch.cat([adapter.encoder.nothing(hidden=hidden), adapter.encoder([picture()], hidden=hidden)])
+    torch.testing.assert_close(seen, embeds.flatten(0, 1), atol=1e-5, rtol=1e-4)
+
+    x, step, text = torch.randn(2, 4, 9, 12), torch.tensor([3, 871]), torch.randn(2, 7, 12)
+    with torch.no_grad():
+        theirs = unet(x, step, text, added_cond_kwargs={"image_embeds": [embeds]}).sample
+        told = beside(ours.hear(text), adapter.hear(ours, adapter.project(seen), 0.6))
+        assert theirs.std() > 0.1 and (theirs - ours(x, step, text)).abs().max() > 0.01
+        torch.testing.assert_close(ours(x, step, told), theirs, atol=2e-5, rtol=1e-4)
+        # The weight counts, and at 0 the text alone is heard.
+        nothing = beside(ours.hear(text), adapter.hear(ours, adapter.project(seen), 0))
+        torch.testing.assert_close(ours(x, step, nothing), ours(x, step, text), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 33), (28, 60), (20, 21), (29, 28)])
+def test_pictures_are_cut_as_the_reference_cuts_them(size, tmp_path):
+    from nexus.hub.clip_vision import _pixels
+
+    pil = PIL.Image.fromarray(picture(*size).pixels)
+    theirs = transformers.CLIPImageProcessorPil(size=28, crop_size=28)(pil, return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(_pixels(picture(*size), 28), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_other_bases_and_other_files_are_refused(tmp_path):
+    made(tmp_path)
+    ours = load_conditional_unet(Source("tiny", tmp_path / "unet"))
+    path = tmp_path / "models/ip-adapter.safetensors"
+
+    def refused(content, match, error=ValueError):
+        write(path, content)
+        with pytest.raises(error, match=match):
+            load_ip_adapter(path, ours)
+
+    refused(halves("plain", [8, 8, 16, 16]), r"another base: keys and values of 'up.1.transformers.1.*' are \[16, 12\]")
+    refused(halves("plain", WIDTHS[1:]), "speaks to 3 cross-attentions, this one has 4")
+    refused({"unet": {"a": torch.zeros(1)}, "text": {"b": torch.zeros(1)}}, "no IP-Adapter")
+    content = halves("plain")
+    refused(
+        content | {"image_proj": content["image_proj"] | {"proj.bias": torch.full((48,), torch.nan)}},
+        "proj.bias holds NaN",
+    )
+    refused(content | {"image_proj": {"proj.0.weight": torch.zeros(2, 2), "proj.2.bias": torch.zeros(2)}}, "FaceID")
+    refused(
+        content | {"ip_adapter": content["ip_adapter"] | {"1.to_q_lora.down.weight": torch.zeros(2, 8)}}, "not known"
+    )
+    wide = {"proj.weight": torch.zeros(48, 30), "proj.bias": torch.zeros(48), "norm.weight": torch.ones(12)}
+    refused(
+        content | {"image_proj": wide | {"norm.bias": torch.zeros(12)}},
+        "vision encoder with projection_dim 30",
+        FileNotFoundError,
+    )
+    with pytest.raises(ValueError, match=r"give one of its files: models/ip-adapter.safetensors"):
+        load_ip_adapter(tmp_path, ours)
