@@ -1,4 +1,4 @@
-"""Batches by index: mixed of two streams, read ahead of the training step."""
+"""Batches by index: mixed of two streams, counted, read ahead of the training step."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -26,6 +26,16 @@ class Mixed:
     def __getitem__(self, index: int) -> Batch:
         drawn = np.random.default_rng((self.seed, index, 1)).random() < self.share
         return (self.first if drawn else self.second)[index]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A stream whose batches say in `step` [1] which they are."""
+
+    stream: BatchStream
+
+    def __getitem__(self, index: int) -> Batch:
+        return {**self.stream[index], "step": torch.tensor([index])}
 
 
 def read_ahead(stream: BatchStream, indices: range, workers: int) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ Axes: B batch, D width of the code.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -31,6 +31,11 @@ class PointGAN(nn.Module):
 
     def forward(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B 2"]:
         return self.layers(z)
+
+    def fakes(self, label: Int[Tensor, " B"], rng: torch.Generator) -> Float[Tensor, "B 2"]:
+        """As many points as there are labels, for training."""
+        z = torch.randn(len(label), self.config.latent_dim, generator=rng)
+        return self(z.to(next(self.parameters())))
 
     @torch.no_grad()
     def generate(self, n: int = 1, *, seed: int | None = None) -> Float[Tensor, "B 2"]:
