@@ -92,11 +92,11 @@ def _find(layer: FileLayer, known: dict[str, dict[str, Place]], networks: Networ
 
 
 def _fit(layer: FileLayer, place: Place, network: nn.Module, where: str) -> LowRank:
-    """In the shape that our layer has: convolutions of one pixel are linear layers, and the other way round."""
+    """In the shape of our layer: convolutions of one pixel or over patches are linear layers, or the other way."""
     weight: Tensor = network.get_submodule(place.layer).weight  # type: ignore[assignment]
     rows, down = place.stop_row - place.first_row, layer.down
-    if down.ndim != weight.ndim and down[0].numel() == down.shape[1]:
-        down = down.flatten(1) if weight.ndim == 2 else down[:, :, None, None]
+    if down.ndim != weight.ndim and down[0].numel() == weight[0].numel():
+        down = down.reshape(len(down), *weight.shape[1:])
     if down.shape[1:] != weight.shape[1:] or len(layer.up) != rows:
         raise ValueError(
             f"{where} is for another base: layer {layer.name!r} changes a weight of "
