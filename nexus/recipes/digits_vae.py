@@ -65,7 +65,7 @@ class DigitsVAE(Recipe):
         return {
             "digits": contact_sheet(vae.generate(100, seed=0), 10, scale=2),
             "reconstruction": contact_sheet(both, 20, scale=2),
-            "traversal": contact_sheet([vae.traverse(image=both[0])], 1, scale=2),
+            "traversal": contact_sheet([vae.traverse(image=both[0])], 1, scale=3),
         }
 
     def export(self, model: nn.Module, folder: Path) -> None:

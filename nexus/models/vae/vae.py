@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.media.image import Image
+from nexus.media.sheet import contact_sheet
 from nexus.models.vae.networks import CoderConfig, Pictures, decoder, encoder
 from nexus.process.noise import gaussian, generators
 from nexus.process.variational import (
@@ -143,8 +144,7 @@ class VAE(nn.Module):
         codes = z.repeat(len(units), steps, 1)
         for row, unit in enumerate(units):
             codes[row, :, unit] = torch.linspace(-reach, reach, steps).to(codes)
-        pictures = self.decode(codes.flatten(0, 1)).unflatten(0, (len(units), steps))  # [units, steps, C, H, W]
-        return Image.from_tensor(pictures.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2))
+        return contact_sheet([Image.from_tensor(x) for x in self.decode(codes.flatten(0, 1))], steps)
 
     def tensor(self, image: Image) -> Float[Tensor, "C H W"]:
         """A picture as the encoder takes it.

@@ -133,12 +133,12 @@ def test_traversals_move_one_unit_a_row():
     model = redrawn(VAE(VAEConfig(coder=CONV))).eval()
     picture = Image.from_tensor(pictures(CONV, 1)[0])
     sheet = model.traverse([2, 0], image=picture, reach=3.0, steps=5).tensor()
-    assert sheet.shape == (3, 2 * 8, 5 * 12)
+    assert sheet.shape == (3, 2 * 8 + 1, 5 * 12 + 4)  # a white pixel between
     code = model.encode(picture.tensor()[None]).mean.detach().clone()
     code[0, 0] = -3.0
     wanted = model.decode(code).clamp(-1, 1)[0].detach()
-    torch.testing.assert_close(sheet[:, 8:, :12], wanted, atol=1 / 127, rtol=0)
-    assert model.traverse(steps=3).height == 3 * 8
+    torch.testing.assert_close(sheet[:, 9:, :12], wanted, atol=1 / 127, rtol=0)
+    assert model.traverse(steps=3).height == 3 * 8 + 2
     with pytest.raises(ValueError, match="units must be numbers from 0 to 2"):
         model.traverse([3])
     with pytest.raises(ValueError, match="must be 12x8 pixels, got 8x8"):
