@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from nexus.hub.source import Source, find
-from nexus.text.encoders import TextEncoder
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
 FAMILIES = (
@@ -31,6 +30,9 @@ FAMILIES = (
     "cycle_gan",
     "pixart",
     "image_vae",
+    "dit",
+    "stable_diffusion_3",
+    "flux",
 )
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -67,6 +69,14 @@ _LICENCES = {
     "google/ddpm-cifar10-32": "Apache-2.0",
     "google/ddpm-celebahq-256": "Apache-2.0",
     "google/ddpm-church-256": "Apache-2.0",
+    "facebook/DiT-XL-2-256": "CC-BY-NC-4.0",
+    "facebook/DiT-XL-2-512": "CC-BY-NC-4.0",
+    "stabilityai/stable-diffusion-3-medium-diffusers": "Stability AI Community Licence",
+    "stabilityai/stable-diffusion-3.5-medium": "Stability AI Community Licence",
+    "stabilityai/stable-diffusion-3.5-large": "Stability AI Community Licence",
+    "stabilityai/stable-diffusion-3.5-large-turbo": "Stability AI Community Licence",
+    "black-forest-labs/FLUX.1-schnell": "Apache-2.0",
+    "black-forest-labs/FLUX.1-dev": "FLUX.1 [dev] non-commercial licence",
     "THUDM/CogVideoX-2b": "Apache-2.0",
     "THUDM/CogVideoX-5b": "CogVideoX licence",
 }
@@ -104,7 +114,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     model: Any = _family(source).load(source).eval().requires_grad_(False)
     precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
     model.to(device=place, dtype=precision)
-    if isinstance(getattr(model, "text_encoder", None), TextEncoder):
+    if hasattr(getattr(model, "text_encoder", None), "to"):
         model.text_encoder.to(device=place)
     model.info = describe(source, kind=type(model).__name__)
     return model

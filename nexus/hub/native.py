@@ -27,6 +27,13 @@ KINDS = {
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
+    "dit": ("nexus.models.diffusion.dit", "DiTConfig", "DiT"),
+    "stable-diffusion-3": (
+        "nexus.models.diffusion.stable_diffusion_3",
+        "StableDiffusion3Config",
+        "StableDiffusion3",
+    ),
+    "flux": ("nexus.models.diffusion.flux", "FluxConfig", "Flux"),
     "pixart": ("nexus.models.diffusion.pixart_alpha", "PixArtConfig", "PixArt"),
     "base-gan": ("nexus.models.gan.base_gan", "BaseGANConfig", "BaseGAN"),
     "conditional-gan": ("nexus.models.gan.conditional_gan", "ConditionalGANConfig", "ConditionalGAN"),

