@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nexus.cli import codec, data, eval, film, image, models, music, rate, say, sound, train, video
+from nexus.cli import codec, data, eval, eval_digits, film, image, models, music, rate, say, sound, train, video
 
 USAGE, FAILED, STOPPED = 2, 1, 130
 
@@ -25,6 +25,8 @@ for command in (film.film, say.say, music.music, sound.sound, video.video, image
 app.add_typer(codec.app, name="codec")
 app.add_typer(data.app, name="data")
 eval.app.command()(rate.rate)
+eval.app.command()(eval_digits.digits)
+eval.app.command("digits-table")(eval_digits.digits_table)
 app.add_typer(eval.app, name="eval")
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 N_CLASSES = 10
-SIZE = 16  # pixels a side, twice the original's: strokes become smooth, and nets may halve it twice
+SIZE = 16  # pixels a side, twice the original's: strokes become smooth, and networks may halve it twice
 _VALID = 360  # of 1,797, drawn once for all
 _LEVELS = 16  # 0 is paper, 16 is ink
 
@@ -36,8 +36,12 @@ def digits(split: Literal["train", "valid"], size: int = SIZE) -> Digits:
     pictures, labels = _all()
     order = np.random.default_rng(0).permutation(len(labels))
     chosen = {"train": order[:-_VALID], "valid": order[-_VALID:]}[split]
-    image = F.interpolate(pictures[chosen][:, None], (size, size), mode="bicubic", align_corners=False)
-    return Digits(image.clamp(0, _LEVELS) / (_LEVELS / 2) - 1, labels[chosen])
+    return Digits(enlarged(pictures[chosen][:, None] / (_LEVELS / 2) - 1, size), labels[chosen])
+
+
+def enlarged(image: Float[Tensor, "N 1 h w"], size: int) -> Float[Tensor, "N 1 H W"]:
+    """Bicubically, within [-1, 1]."""
+    return F.interpolate(image, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
 def _all() -> tuple[Float[Tensor, "N 8 8"], Int[Tensor, " N"]]:

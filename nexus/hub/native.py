@@ -27,6 +27,15 @@ KINDS = {
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
+    "conditional-diffusion": (
+        "nexus.models.diffusion.conditional_diffusion",
+        "ConditionalDiffusionConfig",
+        "ConditionalDiffusion",
+    ),
+    "flow-matching": ("nexus.models.diffusion.flow_matching", "FlowMatchingConfig", "FlowMatching"),
+    "rectified-flow": ("nexus.models.diffusion.rectified_flow", "RectifiedFlowConfig", "RectifiedFlow"),
+    "consistency-model": ("nexus.models.diffusion.consistency_model", "ConsistencyModelConfig", "ConsistencyModel"),
+    "lcm": ("nexus.models.diffusion.lcm", "LCMConfig", "LCM"),
     "dit": ("nexus.models.diffusion.dit", "DiTConfig", "DiT"),
     "stable-diffusion-3": (
         "nexus.models.diffusion.stable_diffusion_3",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nexus.data.digits import N_CLASSES, digits
+from nexus.data.digits import N_CLASSES, SIZE, digits, enlarged
 from nexus.media import Image
 from nexus.metrics.digit_judge import digit_classifier, digit_features, nearest_training
 from nexus.metrics.figures import Card, Evaluation, Figure, Item, figure
@@ -122,7 +122,7 @@ def maker(model: Any, settings: Mapping[str, Any]) -> tuple[Make, bool]:
 
 
 def pixels(pictures: Sequence[Image]) -> Tensor:
-    """[N, 1, H, W] in [-1, 1], the mean of the colours.
+    """[N, 1, H, W] in [-1, 1], the mean of the colours; smaller ones than 16 pixels are enlarged as the data is.
 
     Raises:
         ValueError: pictures that are not square or below 8 pixels: they are no digits.
@@ -131,7 +131,7 @@ def pixels(pictures: Sequence[Image]) -> Tensor:
     height, width = image.shape[2:]
     if height != width or height < 8:
         raise ValueError(f"digits are square and at least 8 pixels a side; the model makes {height} x {width}")
-    return image
+    return image if height >= SIZE else enlarged(image, SIZE)
 
 
 def judged(image: Tensor, asked: Sequence[int] | None, seed: int) -> tuple[tuple[Figure, ...], tuple[str, ...]]:

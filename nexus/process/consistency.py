@@ -6,40 +6,81 @@ At the least noise the function must be the identity, which its scaling sees to:
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from nexus.process.diffusion import DataField, Network
-from nexus.process.levels import Level
+from nexus.process.levels import Level, karras
 
 
-def consistency_field(network: Network, least: float = 0.002, sigma_data: float | int = 0.5) -> DataField:
-    """Consistency models' own form, on an `exploding` path (appendix C); the network is told 250 ln(sigma).
+def consistency_function(
+    network: Network,
+    x: Float[Tensor, " B *axes"],
+    sigma: Float[Tensor, " B"],
+    least: float = 0.002,
+    sigma_data: float | int = 0.5,
+) -> Float[Tensor, " B *axes"]:
+    """The data at the end of each item's path (appendix C), `x = data + sigma * noise`.
+
+    The network is told 250 ln(sigma).
 
     Args:
         least: the noise level of the identity (epsilon).
     """
+    by = (sigma**2 + sigma_data**2).rsqrt()
+    skip = sigma_data**2 / ((sigma - least) ** 2 + sigma_data**2)
+    out = (sigma - least) * sigma_data * by
+    skip, out, into = (factor.to(x).reshape(-1, *[1] * (x.ndim - 1)) for factor in (skip, out, by))
+    return skip * x + out * network(into * x, 250 * sigma.log())
+
+
+def consistency_field(network: Network, least: float = 0.002, sigma_data: float | int = 0.5) -> DataField:
+    """The same on an `exploding` path, for samplers."""
 
     def estimate(x: Tensor, level: Level) -> Tensor:
-        sigma = max(level.sigma, least)
-        skip = sigma_data**2 / ((sigma - least) ** 2 + sigma_data**2)
-        into = 1 / math.sqrt(sigma**2 + sigma_data**2)
-        out = (sigma - least) * sigma_data * into
-        time = torch.full((len(x),), 250 * math.log(sigma), device=x.device)
-        return skip * x + out * network(into * x, time)
+        sigma = torch.full((len(x),), max(level.sigma, least), device=x.device)
+        return consistency_function(network, x, sigma, least, sigma_data)
 
     return estimate
+
+
+def latent_scaling(
+    step: Num[Tensor, " B"], sigma_data: float | int = 0.5, scale: float | int = 10.0
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """LCM's c_skip and c_out over an estimate of the data: the identity at step 0 (LCM, section 4.1)."""
+    time = scale * step
+    total = time**2 + sigma_data**2
+    return sigma_data**2 / total, time / total**0.5
 
 
 def latent_consistency_field(field: DataField, sigma_data: float | int = 0.5, scale: float | int = 10.0) -> DataField:
-    """LCM's form over any diffusion model's estimate of the data: the identity at step 0 (LCM, section 4.1)."""
+    """LCM's form over any diffusion model's estimate of the data."""
 
     def estimate(x: Tensor, level: Level) -> Tensor:
-        time = scale * level.time
-        skip = sigma_data**2 / (time**2 + sigma_data**2)
-        return skip * x + time / math.sqrt(time**2 + sigma_data**2) * field(x, level)
+        time = torch.tensor([level.time], dtype=torch.float64)
+        skip, out = (float(part) for part in latent_scaling(time, sigma_data, scale))
+        return skip * x + out * field(x, level)
 
     return estimate
+
+
+def pseudo_huber(
+    ours: Float[Tensor, " B *axes"], wanted: Float[Tensor, " B *axes"], c: float | None = None
+) -> Float[Tensor, " B"]:
+    """sqrt(|a - b|^2 + c^2) - c: squared near 0, then linear (arXiv:2310.14189, eq. 7); c is 0.00054 sqrt(D)."""
+    square = (ours - wanted).float().square().flatten(1)
+    near = 0.00054 * square.shape[1] ** 0.5 if c is None else c
+    return (square.sum(1) + near**2).sqrt() - near
+
+
+def neighbours(n_levels: int, n: int, rng: torch.Generator, mean: float = -1.1, std: float = 2.0) -> Int[Tensor, " n"]:
+    """Which of the n_levels - 1 gaps of `karras(80, 0.002, n_levels)`, the highest first, each item learns to close.
+
+    Drawn so that the logarithms of noise levels are about normal (arXiv:2310.14189, eq. 10).
+    """
+    logs = torch.tensor(karras(80.0, 0.002, n_levels), dtype=torch.float64).log()
+    below = torch.erf((logs - mean) / (std * math.sqrt(2)))
+    return torch.multinomial(below[:-1] - below[1:], n, replacement=True, generator=rng)
 
 
 def lcm_steps(n_steps: int, steps: int, *, origin: int = 50, strength: float | int = 1.0) -> Int[Tensor, " n"]:

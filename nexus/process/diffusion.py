@@ -79,16 +79,22 @@ def data_field(network: Network, prediction: Prediction) -> DataField:
             raise ValueError(
                 "a noise prediction gives no data where no signal is left; predict velocity or data instead"
             )
-        answer = network(x, level.times(x))
-        if prediction == "data":
-            return answer
-        if prediction == "flow":
-            return (x - level.sigma * answer) / (level.alpha + level.sigma)
-        if prediction == "velocity":
-            return level.alpha * x - level.sigma * answer
-        return (x - level.sigma * answer) / level.alpha
+        return data_of(network(x, level.times(x)), x, level.alpha, level.sigma, prediction)
 
     return estimate
+
+
+def data_of(
+    answer: Tensor, x: Tensor, alpha: Tensor | float | int, sigma: Tensor | float | int, prediction: Prediction
+) -> Tensor:
+    """The data that a network's answer says is in `x = alpha * data + sigma * noise`."""
+    if prediction == "data":
+        return answer
+    if prediction == "flow":
+        return (x - sigma * answer) / (alpha + sigma)
+    if prediction == "velocity":
+        return alpha * x - sigma * answer
+    return (x - sigma * answer) / alpha
 
 
 def clipped(field: DataField, most: float | int = 1.0) -> DataField:

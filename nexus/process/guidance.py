@@ -1,4 +1,4 @@
-"""Classifier-free guidance (arXiv:2207.12598): two fields become one.
+"""Guidance: without a classifier (arXiv:2207.12598), where two fields become one, and by one (arXiv:2105.05233).
 
 Convention here: `null + guidance_scale * (cond - null)`, so 1 is no guidance and 0 ignores the condition.
 F5-TTS and Voicebox write `cond + s * (cond - null)`; their s is `guidance_scale - 1`.
@@ -9,11 +9,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nexus.process.diffusion import DataField
+from nexus.process.levels import Level
+
 Field = Callable[[Tensor, Tensor], Tensor]
 
 
-def extrapolate(cond: Tensor, null: Tensor, guidance_scale: float | int) -> Tensor:
-    """`null + guidance_scale * (cond - null)`."""
+def extrapolate(cond: Tensor, null: Tensor, guidance_scale: Tensor | float | int) -> Tensor:
+    """`null + guidance_scale * (cond - null)`; a tensor of scales has one for each item."""
     return null + guidance_scale * (cond - null)
 
 
@@ -28,7 +31,7 @@ def guided(cond_field: Field, null_field: Field, guidance_scale: float | int) ->
     return field
 
 
-def guided_halves(field: Field, guidance_scale: float | int) -> Field:
+def guided_halves(field: Field, guidance_scale: Tensor | float | int) -> Field:
     """The same in one pass: `field` takes a doubled batch whose first half is conditional and second half null."""
 
     def halves(x_t: Tensor, t: Tensor) -> Tensor:
@@ -36,3 +39,24 @@ def guided_halves(field: Field, guidance_scale: float | int) -> Field:
         return extrapolate(cond, null, guidance_scale)
 
     return halves
+
+
+def classifier_guided(
+    field: DataField, log_prob: Callable[[Tensor, Level], Tensor], guidance_scale: float | int
+) -> DataField:
+    """Moves the estimate of the data up the gradient of log p(class | x) (arXiv:2105.05233, section 4.2).
+
+    By Bayes' rule the score of p(x | class) is that of p(x) plus this gradient, and the estimate of the data moves by
+    sigma^2 / alpha of what the score moves by; at scale 1 it is exactly the conditional one.
+
+    Args:
+        log_prob: of each item's class at a noisy x [B, ...] of that level, [B].
+    """
+
+    def estimate(x: Tensor, level: Level) -> Tensor:
+        with torch.enable_grad():
+            noisy = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(log_prob(noisy, level).sum(), noisy)
+        return field(x, level) + guidance_scale * level.sigma**2 / level.alpha * gradient
+
+    return estimate

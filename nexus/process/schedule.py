@@ -48,6 +48,19 @@ class NoiseSchedule:
         """sigma / alpha of every step, rising."""
         return ((1 - self.signal) / self.signal).sqrt()
 
+    def step_of(self, ratio: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The step, between two by the logarithm, at which sigma / alpha is so; the first or last beyond them."""
+        known = self.ratios.log().numpy()
+        steps = np.interp(ratio.double().log().cpu().numpy(), known, np.arange(self.n_steps))
+        return torch.from_numpy(steps).to(ratio)
+
+    def between(self, step: Real[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """alpha and sigma of steps, between two by the logarithm of sigma / alpha."""
+        known = self.ratios.log().numpy()
+        logs = np.interp(step.double().cpu().numpy(), np.arange(self.n_steps), known)
+        alpha = torch.from_numpy(1 / np.sqrt(1 + np.exp(2 * logs)))
+        return alpha, (1 - alpha**2).sqrt()
+
     def path(self, times: Real[Tensor, " n"]) -> Path:
         """The levels at these steps; -1 is the data, between two steps the ratio sigma / alpha is interpolated."""
         return [self._level(time) for time in times.tolist()]

@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from nexus.process.consistency import consistency_field, latent_consistency_field, lcm_steps
-from nexus.process.levels import Level, exploding
+from nexus.process.consistency import (
+    consistency_field,
+    consistency_function,
+    latent_consistency_field,
+    lcm_steps,
+    neighbours,
+    pseudo_huber,
+)
+from nexus.process.levels import Level, exploding, karras
 from nexus.process.noise import gaussian, generators
 from nexus.process.solvers import consistency
 
@@ -41,3 +48,40 @@ def test_lcm_steps_are_among_those_of_the_distillation():
     assert steps.tolist() == [999, 759, 499, 259, -1]
     with pytest.raises(ValueError, match="1 to 50"):
         lcm_steps(1000, 51)
+
+
+def test_the_function_is_the_identity_at_the_least_noise():
+    """Whatever the network says; and at high noise the network says nearly all."""
+    x = torch.randn(3, 2, 4, 4)
+    ends = consistency_function(lambda x, t: 100 * torch.ones_like(x), x, torch.full((3,), 0.002))
+    torch.testing.assert_close(ends, x)
+    far = consistency_function(lambda x, t: torch.ones_like(x), x, torch.full((3,), 80.0))
+    torch.testing.assert_close(far, torch.full_like(x, 0.5), atol=1e-2, rtol=0)
+
+
+def test_items_may_stand_at_different_levels():
+    def network(x, time):
+        return x.tanh() + time.reshape(-1, 1) / 100
+
+    x, sigma = torch.randn(3, 5), torch.tensor([0.002, 0.7, 33.0])
+    together = consistency_function(network, x, sigma)
+    field = consistency_field(network)
+    for i in range(3):
+        level = Level(1.0, float(sigma[i]))
+        torch.testing.assert_close(together[i : i + 1], field(x[i : i + 1], level), atol=1e-5, rtol=1e-5)
+
+
+def test_pseudo_huber_is_square_near_zero_and_straight_beyond():
+    zero = torch.zeros(1, 4)
+    near, far = torch.full((1, 4), 1e-3), torch.full((1, 4), 100.0)
+    assert pseudo_huber(near, zero, 1.0).item() == pytest.approx(4e-6 / 2, rel=5e-2)
+    assert pseudo_huber(far, zero, 1.0).item() == pytest.approx(200 - 1, rel=1e-3)
+    assert pseudo_huber(near, zero).item() == pytest.approx((4e-6 + (0.00054 * 2) ** 2) ** 0.5 - 0.00108)
+
+
+def test_neighbours_are_drawn_where_noise_levels_are_about_normal():
+    drawn = neighbours(80, 4000, torch.Generator().manual_seed(0))
+    assert drawn.min() >= 0 and drawn.max() <= 78
+    levels = torch.tensor(karras(80.0, 0.002, 80)).log()
+    assert levels[drawn].mean().item() == pytest.approx(-1.1, abs=0.25)
+    assert levels[drawn].std().item() == pytest.approx(2.0, abs=0.25)

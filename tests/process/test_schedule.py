@@ -152,3 +152,15 @@ def test_multistep_spacing_leaves_out_the_lowest_step():
     assert without_last(linspace(1000, 4)).tolist() == [999, 666, 333, -1]
     with pytest.raises(ValueError, match="one more"):
         without_last(linspace(1000, 1))
+
+
+def test_steps_and_ratios_are_each_others_inverse():
+    schedule = cosine()
+    step = torch.tensor([0.0, 3.0, 250.5, 999.0], dtype=torch.float64)
+    alpha, sigma = schedule.between(step)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(4, dtype=torch.float64))
+    whole = torch.tensor([0, 3, 999])
+    torch.testing.assert_close(alpha[[0, 1, 3]], schedule.alpha(whole))
+    torch.testing.assert_close(schedule.step_of(sigma / alpha), step, atol=1e-6, rtol=0)
+    beyond = torch.tensor([1e-9, 1e9], dtype=torch.float64)
+    assert schedule.step_of(beyond).tolist() == [0, 999]

@@ -48,6 +48,11 @@ class BaseDiffusionConfig:
         if self.schedule not in _SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(_SCHEDULES)}, got {self.schedule!r}")
 
+    @property
+    def noise_schedule(self) -> schedules.NoiseSchedule:
+        make = getattr(schedules, self.schedule)
+        return make(self.n_steps) if self.schedule in ("cosine", "laplace") else make(self.n_steps, *self.betas)
+
 
 class BaseDiffusion(nn.Module):
     """A U-Net that predicts what was added to a picture, and what makes pictures of it."""
@@ -59,9 +64,7 @@ class BaseDiffusion(nn.Module):
 
     @property
     def schedule(self) -> schedules.NoiseSchedule:
-        c = self.config
-        make = getattr(schedules, c.schedule)
-        return make(c.n_steps) if c.schedule in ("cosine", "laplace") else make(c.n_steps, *c.betas)
+        return self.config.noise_schedule
 
     def forward(
         self, x_t: Float[Tensor, "B C H W"], step: Int[Tensor, " B"], label: Int[Tensor, " B"] | None = None

@@ -126,18 +126,23 @@ class UNet(nn.Module):
         return self._block(dim, dim, double) if self.config.resample == "block" else Upsample(dim)
 
     def forward(
-        self, x: Map, step: Num[Tensor, " B"], label: Int[Tensor, " B"] | None = None
+        self,
+        x: Map,
+        step: Num[Tensor, " B"],
+        label: Int[Tensor, " B"] | None = None,
+        told: Float[Tensor, "B D"] | None = None,
     ) -> Float[Tensor, "B O H W"]:
         """The prediction at each item's step.
 
         Args:
             label: the class of each item, where the network knows classes.
+            told: what is added to the time's sines and cosines, as wide as `dims[0]` (LCM's guidance).
 
         Raises:
             ValueError: sides that can't be halved as often as there are sizes, or a label too many or too few.
         """
         self._check(x, label)
-        time = self._time(step, x.dtype)
+        time = self._time(step, x.dtype, told)
         if self.class_embed is not None and label is not None:
             time = time + self.class_embed(label)
         skips = [x := self.conv_in(x)]
@@ -156,12 +161,13 @@ class UNet(nn.Module):
                 x = stage.leave(x, time)
         return self.conv_out(F.silu(self.norm_out(x)))
 
-    def _time(self, step: Num[Tensor, " B"], dtype: torch.dtype) -> Float[Tensor, "B E"]:
+    def _time(self, step: Num[Tensor, " B"], dtype: torch.dtype, told: Tensor | None) -> Float[Tensor, "B E"]:
         config = self.config
         embedding = timestep_embedding(step, config.dims[0], shift=config.time_shift)
         if config.time_order == "sin_cos":
             embedding = torch.cat(embedding.chunk(2, dim=-1)[::-1], dim=-1)
-        return self.time_embed(embedding.to(dtype))
+        embedding = embedding.to(dtype)
+        return self.time_embed(embedding if told is None else embedding + told)
 
     def _check(self, x: Tensor, label: Tensor | None) -> None:
         multiple = self.config.multiple

@@ -1,0 +1,82 @@
+"""What stands in the table of the digits: trainings, rows and the claims that they put to the test."""
+
+from nexus.metrics.digits_table import Claim, Row
+
+# Of a run's folder: its recipe and what is set.
+TRAININGS: dict[str, tuple[str, list[str]]] = {
+    "digits-ddpm": ("digits-ddpm", []),
+    "digits-ddpm-linear": ("digits-ddpm", ["schedule=linear"]),
+    "digits-ddpm-min-snr": ("digits-ddpm", ["min_snr=5"]),
+    "digits-classes": ("digits-classes", []),
+    "digits-flow": ("digits-flow", []),
+    "digits-rectified": ("digits-rectified", ["flow=runs/digits-flow/weights"]),
+    "digits-consistency": ("digits-consistency", ["teacher=runs/digits-classes/weights"]),
+    "digits-lcm": ("digits-lcm", ["teacher=runs/digits-classes/weights"]),
+    "digits-gan": ("digits-gan", []),
+    "digits-conditional-gan": ("digits-conditional-gan", []),
+    "digits-wgan": ("digits-wgan", []),
+    "digits-vae": ("digits-vae", []),
+    "digits-beta-vae": ("digits-beta-vae", []),
+}
+
+ROWS = (
+    Row(name="DDPM, cosine", run="digits-ddpm", settings={"steps": 50}),
+    Row(name="DDPM, linear", run="digits-ddpm-linear", settings={"steps": 50}),
+    Row(name="DDPM, cosine, min-SNR", run="digits-ddpm-min-snr", settings={"steps": 50}),
+    Row(name="DDPM, untrained", run="digits-ddpm", settings={"steps": 50}, untrained=True),
+    Row(name="classes, no guidance", run="digits-classes", settings={"n_steps": 50, "guidance_scale": 1.0}),
+    Row(name="classes, guidance 2", run="digits-classes", settings={"n_steps": 50, "guidance_scale": 2.0}),
+    Row(name="classes, guidance 4", run="digits-classes", settings={"n_steps": 50, "guidance_scale": 4.0}),
+    Row(
+        name="no class, classifier's guidance 2",
+        run="digits-classes",
+        settings={"n_steps": 50, "guidance_scale": 0.0, "classifier_scale": 2.0},
+    ),
+    Row(
+        name="classes, DPM-Solver++",
+        run="digits-classes",
+        settings={"n_steps": 10, "guidance_scale": 2.0, "solver": "dpmpp-2m"},
+    ),
+    Row(name="classes, DDIM in 2 steps", run="digits-classes", settings={"n_steps": 2, "guidance_scale": 2.0}),
+    Row(name="consistency", run="digits-consistency", settings={"n_steps": 1}),
+    Row(name="consistency, two steps", run="digits-consistency", settings={"n_steps": 2}),
+    Row(name="LCM, guidance 2", run="digits-lcm", settings={"n_steps": 1, "guidance_scale": 2.0}),
+    Row(name="LCM, guidance 2, four steps", run="digits-lcm", settings={"n_steps": 4, "guidance_scale": 2.0}),
+    Row(name="flow matching, Heun", run="digits-flow", settings={"n_steps": 20}),
+    Row(name="flow matching, one Euler step", run="digits-flow", settings={"n_steps": 1, "solver": "euler"}),
+    Row(name="reflow, one Euler step", run="digits-rectified", settings={"n_steps": 1, "solver": "euler"}),
+    Row(name="reflow, Heun", run="digits-rectified", settings={"n_steps": 20, "solver": "heun"}),
+    Row(name="GAN", run="digits-gan"),
+    Row(name="conditional GAN", run="digits-conditional-gan"),
+    Row(name="WGAN-GP", run="digits-wgan"),
+    Row(name="VAE", run="digits-vae"),
+    Row(name="β-VAE", run="digits-beta-vae"),
+)
+
+CLAIMS = (
+    Claim(words="A cosine schedule beats the linear one", first="DDPM, cosine", second="DDPM, linear"),
+    Claim(words="Min-SNR weights learn faster", first="DDPM, cosine, min-SNR", second="DDPM, cosine"),
+    Claim(
+        words="Guidance makes classes clearer",
+        first="classes, guidance 2",
+        second="classes, no guidance",
+        figure="class right",
+    ),
+    Claim(
+        words="and costs variety (more alike)",
+        first="classes, no guidance",
+        second="classes, guidance 4",
+        figure="MS-SSIM within class",
+    ),
+    Claim(
+        words="Two steps of a consistency model beat two of DDIM",
+        first="consistency, two steps",
+        second="classes, DDIM in 2 steps",
+    ),
+    Claim(words="but not fifty of the teacher", first="classes, guidance 2", second="consistency, two steps"),
+    Claim(
+        words="After reflow one step is better than before",
+        first="reflow, one Euler step",
+        second="flow matching, one Euler step",
+    ),
+)

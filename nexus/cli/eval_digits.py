@@ -1,0 +1,171 @@
+"""`nexus eval digits` and `digits-table`: what models of the digits are worth, one at a time or all in one table."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nexus.cli.eval import Against, Items, Output, Run, Seed
+from nexus.cli.options import Device, Json
+from nexus.cli.progress import Watch
+
+if TYPE_CHECKING:
+    from nexus.metrics.digits_table import Row
+    from nexus.metrics.figures import Evaluation
+
+KINDS = (
+    "BaseDiffusion",
+    "ConditionalDiffusion",
+    "FlowMatching",
+    "RectifiedFlow",
+    "ConsistencyModel",
+    "LCM",
+    "BaseGAN",
+    "ConditionalGAN",
+    "WGAN",
+    "VAE",
+    "BetaVAE",
+)
+
+
+def digits(
+    model: Annotated[str, typer.Option("--model", "-m", help="The weights of a recipe of the digits.")],
+    items: Items = 500,
+    seed: Seed = 0,
+    output: Output = Path("evaluation"),
+    against: Against = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Sampling steps; by default the model's.", show_default=False)
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Guidance scale; by default the model's.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether digits are those that were asked for, like the data, unlike one another; at what cost.
+
+    nexus eval digits --model runs/digits-classes/weights --guidance 2 -o DIR
+    """
+
+    def measure(loaded: Any, progress: Watch) -> "Evaluation":
+        from nexus.metrics.evaluate_digits import evaluate_digits
+
+        unconditional = type(loaded).__name__ == "BaseDiffusion"
+        settings = {"steps" if unconditional else "n_steps": steps, "guidance_scale": guidance}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return evaluate_digits(loaded, items=items, seed=seed, settings=given, progress=progress.during)
+
+    Run(model=model, against=against, output=output, device=device, kinds=KINDS, as_json=as_json)(measure)
+
+
+def digits_table(
+    runs: Annotated[Path, typer.Option("--runs", help="Where the recipes' runs are.")] = Path("runs"),
+    page: Annotated[Path, typer.Option("--page", help="The page whose section is written.")] = Path("docs/results.md"),
+    items: Items = 500,
+    train: Annotated[bool, typer.Option("--train", help="Train first what has no weights yet.")] = False,
+) -> None:
+    """Measures every model of the digits that is in the runs' folder and writes the table into the page.
+
+    What was measured before (the same weights, settings and items) is taken from RUNS/digits-table.
+
+    nexus eval digits-table --train
+    """
+    from nexus.metrics.digits_table import replaced
+
+    text = page.read_text()
+    replaced(text, "")  # refused before work starts
+    with Watch() as watch:
+        if train:
+            _train(runs, watch)
+        section, left_out = _section(runs, items, watch)
+    page.write_text(replaced(text, section))
+    for name in left_out:
+        typer.echo(f"left out: {name} has no weights; `nexus eval digits-table --train` trains it", err=True)
+    typer.echo(str(page))
+
+
+def _train(runs: Path, watch: Watch) -> None:
+    from nexus.cli.digits_rows import TRAININGS
+    from nexus.recipes.find import find_recipe
+    from nexus.training.loop import train
+    from nexus.training.recipe import override
+
+    for name, (recipe, settings) in TRAININGS.items():
+        if not (runs / name / "weights" / "config.json").is_file():
+            watch.stage(f"training {name}")
+            settings = [setting.replace("runs/", f"{runs}/") for setting in settings]
+            train(override(find_recipe(recipe), settings), runs / name)
+
+
+def _section(runs: Path, items: int, watch: Watch) -> tuple[str, list[str]]:
+    from nexus.cli.digits_rows import CLAIMS, ROWS
+    from nexus.metrics.digits_table import table, told
+
+    known = [row for row in ROWS if (runs / row.run / "weights" / "config.json").is_file()]
+    if not known:
+        raise ValueError(f"there are no weights of recipes of the digits in {runs}; --train makes them")
+    found = [(row, _trained(runs / row.run), _measured(row, runs, items, watch)) for row in known]
+    figures = {row.name: evaluation for row, _, evaluation in found}
+    claims = [sentence for claim in CLAIMS if (sentence := told(claim, figures)) is not None]
+    flows = _straightness([runs / name / "weights" for name in ("digits-flow", "digits-rectified")])
+    parts = ["", table(found), "", *claims, *flows]
+    return "\n".join(parts), sorted({row.run for row in ROWS} - {row.run for row in known})
+
+
+def _trained(run: Path) -> int:
+    recipe = run / "recipe.json"
+    return json.loads(recipe.read_text())["loop"]["steps"] if recipe.is_file() else 0
+
+
+def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
+    """The evaluation of a row, made or kept."""
+    import nexus
+    from nexus.metrics.evaluate_digits import evaluate_digits
+    from nexus.metrics.figures import from_json, to_json
+
+    model = nexus.load(runs / row.run / "weights", device="cpu")
+    told = f"{row.untrained} {sorted(row.settings.items())} {items} {model.info.weights_hash}"
+    kept = runs / "digits-table" / f"{row.run}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
+    if kept.is_file():
+        return from_json(kept.read_text())
+    watch.stage(f"measuring {row.name}")
+    if row.untrained:
+        model = _fresh(model)
+    evaluation = evaluate_digits(model, items=items, settings=row.settings, progress=watch.during)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(to_json(evaluation))
+    return evaluation
+
+
+def _fresh(model: Any) -> Any:
+    """The same model before its first step."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return type(model)(model.config).eval()
+
+
+def _straightness(weights: list[Path]) -> list[str]:
+    """A sentence with the straightness of both flows' paths, where both are there."""
+    if not all((folder / "config.json").is_file() for folder in weights):
+        return []
+    import torch
+
+    import nexus
+    from nexus.models.diffusion.rectified_flow import straightness
+    from nexus.process.noise import gaussian, generators
+
+    label, values = torch.arange(100) % 10, []
+    for folder in weights:
+        flow = nexus.load(folder, device="cpu")
+        noise = gaussian(flow.shape, generators(0, 100))
+        values.append(straightness(flow.field(label, flow.config.guidance_scale), noise).mean().item())
+    seen = "reproduced" if values[1] < values[0] else "**not reproduced**"
+    return [
+        f"- Reflow straightens: {seen} (mean squared distance of the velocity from its path's chord, over the "
+        f"chord's square, 100 paths under the guidance of the pairs: {values[0]:.3f} before, {values[1]:.3f} after)."
+    ]

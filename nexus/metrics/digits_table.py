@@ -1,0 +1,113 @@
+"""The table of what was learnt on the digits, as Markdown: a row a model and way of sampling, claims by figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nexus.metrics.evaluate_digits import COVERED, EVALUATIONS, FRECHET, LIKENESS, NOVELTY, RIGHT, SECONDS
+from nexus.metrics.figures import Evaluation, Figure, compare
+
+BEGIN, END = "<!-- digits: made by `nexus eval digits-table` -->", "<!-- digits: end -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    name: str
+    run: str  # the folder of a recipe's run
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of `generate`
+    untrained: bool = False  # the same model before its first step
+
+    @property
+    def steps(self) -> str:
+        """Of sampling, as they were asked for."""
+        return str(self.settings.get("n_steps", self.settings.get("steps", "")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the field says: by this figure the first row is better than the second."""
+
+    words: str
+    first: str
+    second: str
+    figure: str = FRECHET
+
+
+HEADINGS = (
+    ("training steps", None),
+    ("steps", None),
+    ("network evaluations", EVALUATIONS),
+    ("class right, %", RIGHT),
+    ("Fréchet", FRECHET),
+    ("MS-SSIM within class", LIKENESS),
+    ("classes covered", COVERED),
+    ("nearest training digit", NOVELTY),
+    ("ms a picture", SECONDS),
+)
+
+
+def table(rows: Sequence[tuple[Row, int, Evaluation]]) -> str:
+    """A line a row, then those of the data and of noise, which are the same for all.
+
+    Args:
+        rows: each with the steps it was trained for.
+    """
+    lines = [
+        "| " + " | ".join(("model", *(heading for heading, _ in HEADINGS))) + " |",
+        "|---|" + "--:|" * len(HEADINGS),
+    ]
+    for row, trained, evaluation in rows:
+        lines.append(_line(row.name, "" if row.untrained else str(trained), row.steps, evaluation.figures))
+    for name, figures in rows[0][2].baselines.items():
+        lines.append(_line(f"*{name}*", "", "", figures))
+    return "\n".join(lines)
+
+
+def told(claim: Claim, figures: Mapping[str, Evaluation]) -> str | None:
+    """Whether what the field says was seen here, with the figures; None where a row was not measured."""
+    if not {claim.first, claim.second} <= set(figures):
+        return None
+    first, second = (_of(figures[name].figures, claim.figure) for name in (claim.first, claim.second))
+    if first is None or second is None:
+        return None
+    gap = compare(first, second)
+    seen = {"first": "reproduced", "second": "**the other way round here**", None: "**not reproduced**"}[gap.winner]
+    return (
+        f"- {claim.words}: {seen} ({claim.figure} {first.value:.3g} against {second.value:.3g}; "
+        f"the difference is {gap.value:.2g} [{gap.low:.2g}, {gap.high:.2g}])."
+    )
+
+
+def replaced(page: str, section: str) -> str:
+    """The page with the section between its two marks.
+
+    Raises:
+        ValueError: a page without the marks.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page has no section for the table: it needs the lines {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n{section}\n{END}{tail}"
+
+
+def _line(name: str, trained: str, steps: str, figures: Sequence[Figure]) -> str:
+    cells = [trained, steps, *(_cell(figures, of) for _, of in HEADINGS if of is not None)]
+    return "| " + " | ".join((name, *cells)) + " |"
+
+
+def _cell(figures: Sequence[Figure], name: str) -> str:
+    found = _of(figures, name)
+    if found is None:
+        return ""
+    if name == SECONDS:
+        return f"{1000 * found.value:.3g}"
+    if name in (EVALUATIONS, COVERED):
+        return f"{found.value:g}"
+    if name == FRECHET:
+        return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return f"{found.value:.1f}" if name == RIGHT else f"{found.value:.2f}"
+
+
+def _of(figures: Sequence[Figure], name: str) -> Figure | None:
+    return next((figure for figure in figures if figure.name == name), None)

@@ -1,0 +1,57 @@
+"""What models that are asked for classes share: the request, the class that is no class, the pictures.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nexus.media.image import Image
+from nexus.process.flow import last
+
+Classes = int | Sequence[int]
+Progress = Callable[[int, int], None]
+
+
+def asked(classes: Classes, n_classes: int) -> list[int]:
+    """One class for each picture.
+
+    Raises:
+        ValueError: none, or one that the model does not know.
+    """
+    wanted = [classes] if isinstance(classes, int) else list(classes)
+    wrong = [label for label in wanted if not 0 <= label < n_classes]
+    if not wanted or wrong:
+        raise ValueError(f"classes must be numbers from 0 to {n_classes - 1}, got {wrong[0] if wrong else 'none'}")
+    return wanted
+
+
+def dropped(label: Int[Tensor, " B"], null: int, share: float, rng: torch.Generator) -> Int[Tensor, " B"]:
+    """Labels of which a share says nothing, so that one network learns both fields of guidance (arXiv:2207.12598)."""
+    lost = torch.rand(len(label), generator=rng) < share
+    return torch.where(lost.to(label.device), null, label)
+
+
+def walked(states: Iterable[Tensor], n_steps: int, progress: Progress | None) -> Float[Tensor, "B C H W"]:
+    """The last state of a sampler, telling every step.
+
+    Raises:
+        ValueError: the sampler made none.
+    """
+    return last(_told(states, n_steps, progress))
+
+
+def _told(states: Iterable[Tensor], n_steps: int, progress: Progress | None) -> Iterator[Tensor]:
+    for done, state in enumerate(states, 1):
+        if progress is not None:
+            progress(done, n_steps)
+        yield state
+
+
+def given(x: Float[Tensor, "B C H W"], alone: bool) -> Image | list[Image]:
+    """The pictures, or the only one."""
+    pictures = [Image.from_tensor(picture) for picture in x]
+    return pictures[0] if alone else pictures
