@@ -11,7 +11,7 @@ from nexus.cli.video import read_size
 
 IMAGE = Maker(
     doing="painting",
-    kinds=("PixArt",),
+    kinds=("PixArt", "DiT", "StableDiffusion3", "Flux"),
     default_output="image.png",
     suffixes=STILLS,
     options={

@@ -8,7 +8,16 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nexus.hub.source import Source
-from nexus.hub.tensors import drop, fold_weight_norm, load_strict, read_tensors, rename
+from nexus.hub.tensors import (
+    drop,
+    fold_weight_norm,
+    join,
+    load_strict,
+    read_tensors,
+    rename,
+    swap_halves,
+    tensor_names,
+)
 
 
 def test_reads_shards_and_names_a_missing_one(tmp_path):
@@ -93,3 +102,19 @@ def test_weight_norm_folds_in_both_spellings(spelling):
     torch.testing.assert_close(folded["up.weight"], layer.weight.detach())
     # A size without its direction is left for `load_strict` to name.
     assert sorted(fold_weight_norm({"x.weight_g": torch.ones(1)})) == ["x.weight_g"]
+
+
+def test_layers_are_joined_where_all_of_them_are_there():
+    parts = {f"a.{name}.weight": torch.full((2, 3), float(i)) for i, name in enumerate(("q", "k", "v"))}
+    state = join(parts | {"b.q.weight": torch.zeros(2, 3)}, ("q", "k", "v"), "qkv")
+    assert set(state) == {"a.qkv.weight", "b.q.weight"}
+    assert state["a.qkv.weight"][:, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert swap_halves(torch.arange(4)).tolist() == [2, 3, 0, 1]
+
+
+def test_names_of_tensors_are_read_without_them(tmp_path):
+    save_file({"a": torch.zeros(1), "b": torch.zeros(2)}, tmp_path / "x.safetensors")
+    torch.save({"state_dict": {"c": torch.zeros(1)}}, tmp_path / "x.pt")
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    assert tensor_names(tmp_path / "x.safetensors") == {"a", "b"} and tensor_names(tmp_path / "x.pt") == {"c"}
+    assert tensor_names(tmp_path / "bad.safetensors") == set() == tensor_names(tmp_path / "x.txt")

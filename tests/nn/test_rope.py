@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nexus.nn.rope import apply_rope, rope_frequencies, rope_frequencies_3d
+from nexus.nn.rope import apply_rope, rope_frequencies, rope_frequencies_3d, rope_frequencies_of_axes
 
 
 def rotate(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -64,3 +64,12 @@ def test_widths_that_do_not_split_are_refused():
         rope_frequencies(5, torch.arange(3))
     with pytest.raises(ValueError, match="multiple of 16"):
         rope_frequencies_3d(24, torch.arange(2), torch.arange(2), torch.arange(2))
+
+
+def test_axes_have_their_own_channels():
+    rows, columns = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([5.0, 0.0, 3.0])
+    cos, sin = rope_frequencies_of_axes((4, 6), [rows, columns])
+    for part, dim, axis in ((slice(0, 2), 4, rows), (slice(2, 5), 6, columns)):
+        expected_cos, expected_sin = rope_frequencies(dim, axis)
+        torch.testing.assert_close(cos[:, part], expected_cos)
+        torch.testing.assert_close(sin[:, part], expected_sin)

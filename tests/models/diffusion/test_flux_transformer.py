@@ -140,16 +140,16 @@ def test_black_forest_labs_file_equals_the_reference(guided):
 
 
 @pytest.mark.slow
-def test_equals_the_reference_at_the_official_width(tmp_path):
-    """One block of each kind, of 19 and 38; 0.7 of 12 billion parameters."""
-    network = randomised(
-        diffusers.FluxTransformer2DModel(num_layers=1, num_single_layers=1, guidance_embeds=True), scale=0.03
-    )
+@pytest.mark.parametrize(("double", "single"), [(1, 0), (0, 1)])
+def test_equals_the_reference_at_the_official_width(double, single, tmp_path):
+    """One block, of 19 and 38."""
+    network = diffusers.FluxTransformer2DModel(num_layers=double, num_single_layers=single, guidance_embeds=True)
+    network = randomised(network, scale=0.03).bfloat16()
     network.save_pretrained(tmp_path)
     x, time = torch.randn(1, 16, 32, 24), torch.tensor([900.0])
     given = (x, time, torch.randn(1, 40, 4096), torch.randn(1, 768), torch.tensor([3.5]))
     with torch.no_grad():
-        theirs = answer(network, *given)
+        theirs = answer(network.float(), *given)
         del network
         ours = load_folder(Source("official", tmp_path)).eval()
         assert ours.config.dim == FluxTransformerConfig().dim and ours.config.rope_dims == (16, 56, 56)
