@@ -14,19 +14,34 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
 
+from nexus.codecs.image_vae import ImageVAE
+from nexus.codecs.stills import Stills
 from nexus.media.image import Image
+from nexus.models.diffusion.latent_pictures import (
+    Progress,
+    check_steps,
+    check_whole,
+    decoded,
+    first_state,
+    listed,
+    negatives,
+    part_of,
+    size_of,
+    walked,
+)
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.process.diffusion import Network, data_field, diffusion_loss
 from nexus.process.flow import flow_loss, logit_normal
-from nexus.process.guidance import extrapolate
+from nexus.process.flow_distillation import consistency_levels
+from nexus.process.guidance import guided_halves
 from nexus.process.levels import Path, flow_sigmas, shifted, straight
 from nexus.process.named import named
-from nexus.process.noise import gaussian, generators
+from nexus.process.noise import generators
 from nexus.process.schedule import NoiseSchedule, linear, linspace, without_last
 
 TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-Progress = Callable[[int, int], None]
 SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
+DISTILLED = ("lcm",)
 MOST_STEPS = 1000
 
 
@@ -41,10 +56,13 @@ class PixArtConfig:
     steps: int = 20
     guidance_scale: float = 4.5
     solver: str = "dpmpp-2m"
+    distilled: bool = False  # to a consistency function of a flow, the teacher's guidance included
 
     def __post_init__(self):
         if self.process not in ("diffusion", "flow"):
             raise ValueError(f"process must be diffusion or flow, got {self.process!r}")
+        if self.distilled and (self.process, self.solver, self.guidance_scale) != ("flow", "lcm", 1):
+            raise ValueError('a distilled PixArt has the process "flow", the solver "lcm" and a guidance_scale of 1')
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -52,6 +70,8 @@ class PixArtConfig:
 
     def path(self, steps: int) -> Path:
         """The levels that a solver visits."""
+        if self.distilled:
+            return straight(consistency_levels(steps, self.shift)[:-1].tolist())
         if self.process == "flow":
             return straight(shifted(flow_sigmas(steps, MOST_STEPS), self.shift))
         return self.schedule.path(without_last(linspace(self.schedule.n_steps, steps + 1)))
@@ -60,7 +80,7 @@ class PixArtConfig:
 class PixArt(nn.Module):
     """`image_vae` and `text_encoder` complete the network; `nexus.load` attaches them."""
 
-    image_vae: Any
+    image_vae: ImageVAE | Stills
     text_encoder: TextEncoder
 
     def __init__(self, config: PixArtConfig):
@@ -112,83 +132,70 @@ class PixArt(nn.Module):
 
         return {"loss": flow_loss(velocity, latents, noise, 1 - sigma, weight=weight).mean()}
 
+    def velocity(self, text: Tensor, text_mask: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """A flow's field of (x_t, sigma) for a text, the way to noise."""
+        return lambda x_t, sigma: self.predict(x_t, sigma * MOST_STEPS, text, text_mask)
+
     @torch.no_grad()
     def generate(
         self,
         prompt: str | Sequence[str],
         *,
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
         n_steps: int | None = None,
         guidance_scale: float | None = None,
         solver: str | None = None,
+        image: Image | None = None,
+        strength: float = 0.6,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
         """Makes one picture for a prompt, or one for each of a list.
 
         Args:
-            height, width: in pixels, in multiples of 16 (officially); else the model's own.
+            height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
-            solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc; of a distilled model lcm.
+            image: a picture to start from, of which the last `strength` of the steps changes what they can.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
-            ValueError: an empty or too long prompt, or a size, steps or a solver that can't be.
+            ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        size = (self.config.size[0] if height is None else height, self.config.size[1] if width is None else width)
-        n_steps = self.config.steps if n_steps is None else n_steps
-        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        self.check(prompts, size, n_steps)
-        solve = named(self.config.solver if solver is None else solver, SOLVERS)
+        config, prompts = self.config, listed(prompt)
+        check_whole(self, "image_vae", "text_encoder")
+        multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
+        size = size_of(height, width, image, config.size, multiple)
+        n_steps = config.steps if n_steps is None else n_steps
+        check_steps(n_steps, MOST_STEPS - 1)
+        solve = named(config.solver if solver is None else solver, DISTILLED if config.distilled else SOLVERS)
+        scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        if config.distilled and scale != 1:
+            raise ValueError(f"guidance is learnt into this distilled model: leave guidance_scale at 1, got {scale:g}")
+        path = part_of(config.path(n_steps), strength, image)
+        network = self.guided(prompts, negatives(negative_prompt, len(prompts)), scale, size)
+        field = data_field(network, "flow" if config.process == "flow" else "noise")
 
-        rngs, side = generators(seed, len(prompts)), self.image_vae.config.spatial_compression_ratio
-        weight = self.network.proj_out.weight
-        shape = (self.config.network.in_channels, size[0] // side, size[1] // side)
-        x = gaussian(shape, rngs, device=weight.device, dtype=weight.dtype)
-        prediction = "flow" if self.config.process == "flow" else "noise"
-        field = data_field(self.guided(prompts, negative_prompt, scale, size), prediction)
-        for done, state in enumerate(solve(field, x, self.config.path(n_steps), rngs), 1):
-            x = state
-            if progress is not None:
-                progress(done, n_steps)
-        # One by one, so that memory does not grow with the batch.
-        pictures = [self.image_vae.decode(self.image_vae.unscaled(latent[None]))[0] for latent in x]
-        images = [Image.from_tensor(picture.float().cpu()) for picture in pictures]
-        return images[0] if isinstance(prompt, str) else images
+        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
+        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
+        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        return pictures[0] if isinstance(prompt, str) else pictures
 
-    def check(self, prompts: list[str], size: tuple[int, int], n_steps: int) -> None:
-        if not prompts or not all(p.strip() for p in prompts):
-            raise ValueError("the prompt is empty: say what the picture shows, such as 'a red boat on the sea'")
-        multiple = self.image_vae.config.spatial_compression_ratio * self.config.network.patch_size
-        if any(s < multiple or s % multiple for s in size):
-            nearest = tuple(max(round(s / multiple), 1) * multiple for s in size)
-            raise ValueError(
-                f"height and width must be in multiples of {multiple}, got {size[0]}x{size[1]}; "
-                f"nearest is {nearest[0]}x{nearest[1]}"
-            )
-        if not 1 <= n_steps < MOST_STEPS:
-            raise ValueError(f"n_steps must be from 1 to {MOST_STEPS - 1}, got {n_steps}")
-
-    def guided(self, prompts: list[str], negative: str, scale: float, size: tuple[int, int]) -> Network:
+    def guided(self, prompts: list[str], negative: list[str], scale: float | int, size: tuple[int, int]) -> Network:
         """Both halves of guidance in one batch; the text's keys and values are computed once."""
-        n, weight = len(prompts), self.network.proj_out.weight
-        words = prompts if scale == 1 else prompts + [negative] * n
-        text, mask = self.text_encoder([word.strip().lower() for word in words])  # so were captions in training
-        mask = mask.to(weight.device)
-        keys = self.network.text_keys(text.to(weight))
-        told = torch.tensor([size], device=weight.device, dtype=torch.float32).expand(len(mask), 2)
+        like = self.network.proj_out.weight
+        words = [word.strip().lower() for word in (prompts if scale == 1 else prompts + negative)]  # as in training
+        text, mask = self.text_encoder(words)
+        keys, mask = self.network.text_keys(text.to(like)), mask.to(like.device)
+        told = torch.tensor([size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
 
-        def field(x_t: Tensor, time: Tensor) -> Tensor:
-            if scale == 1:
-                return self.predict(x_t, time, keys, mask, told)
-            cond, null = self.predict(torch.cat([x_t, x_t]), torch.cat([time, time]), keys, mask, told).chunk(2)
-            return extrapolate(cond, null, scale)
+        def network(x_t: Tensor, time: Tensor) -> Tensor:
+            return self.predict(x_t, time, keys, mask, told)
 
-        return field
+        return network if scale == 1 else guided_halves(network, scale)
 
     def predict(
         self,

@@ -9,6 +9,7 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE, CogVideoXVAEConfig
 from nexus.codecs.stills import Stills
 from nexus.hub import native, pixart
 from nexus.hub.source import Source, find
+from nexus.media.image import Image
 from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.nn.checkpoint import save_folder
@@ -159,7 +160,7 @@ def test_a_pipeline_folder_makes_the_pictures_of_the_reference(kind, tmp_path):
         clean_caption=False,
     ).images
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nexus.models.diffusion.pixart_alpha.gaussian", lambda *_, **__: noise.clone())
+        patch.setattr("nexus.models.diffusion.latent_pictures.gaussian", lambda *_, **__: noise.clone())
         made = model.generate(
             prompts, negative_prompt="big", height=48, width=32, n_steps=5, guidance_scale=3.0, seed=0
         )
@@ -188,6 +189,22 @@ def test_a_batch_is_its_items(model):
     assert model.generate("a boat", seed=3, guidance_scale=1.0) != both[0]
 
 
+def test_a_picture_to_start_from_is_kept_the_more_the_weaker(model):
+    start = Image(np.random.default_rng(0).integers(0, 255, (16, 8, 3)).astype(np.uint8))
+    kept = model.image_vae.decode(model.image_vae.encode(start.tensor()[None]).mean)[0]
+    codec = Image.from_tensor(kept).pixels.astype(int)
+
+    def change(strength):
+        steps: list[tuple[int, int]] = []
+        made = model.generate(
+            "a boat", image=start, strength=strength, n_steps=10, seed=0, progress=lambda *step: steps.append(step)
+        )
+        return np.abs(made.pixels - codec).mean(), len(steps)
+
+    (little, few), (much, all_steps) = change(0.1), change(1.0)
+    assert (few, all_steps) == (1, 10) and little < much
+
+
 def test_progress_counts_steps_and_may_stop(model):
     seen = []
     model.generate("a boat", n_steps=4, seed=0, progress=lambda *step: seen.append(step))
@@ -206,6 +223,8 @@ def test_progress_counts_steps_and_may_stop(model):
         ({"prompt": " "}, "the prompt is empty"),
         ({"height": 17}, "multiples of 4, got 17x8; nearest is 16x8"),
         ({"n_steps": 0}, "n_steps must be from 1 to 999"),
+        ({"strength": 0.0, "image": Image(np.zeros((16, 8, 3), np.uint8))}, "strength must be above 0"),
+        ({"negative_prompt": ["a", "b"]}, "one text or 1 of them"),
         ({"solver": "lcm"}, "solver must be one of euler"),
     ],
 )
@@ -217,6 +236,7 @@ def test_what_cannot_be_is_refused(model, settings, message):
 @pytest.mark.parametrize("process", ["diffusion", "flow"])
 def test_the_loss_of_a_perfect_network_is_zero_and_another_learns(process, monkeypatch):
     """Data is constant: its noise, and the way to it, can be read off x_t at every time."""
+    torch.manual_seed(0)
     model = PixArt(PixArtConfig(network=TINY, process=process))
     data = torch.full((6, 3, 4, 4), 0.5)
     batch = {"latents": data, "text": torch.randn(6, 5, 6), "text_mask": torch.ones(6, 5).bool()}
@@ -233,7 +253,7 @@ def test_the_loss_of_a_perfect_network_is_zero_and_another_learns(process, monke
         assert model.loss(batch, torch.Generator().manual_seed(0))["loss"] < 1e-6
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
-    for step in range(40):
+    for step in range(80):
         loss = model.loss(batch, torch.Generator().manual_seed(step))["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -251,6 +271,23 @@ def test_emphasis_counts_by_the_signal_left():
 
     assert loss(emphasis=torch.zeros(4, 4, 4)) == pytest.approx(loss())
     assert loss() < loss(emphasis=torch.ones(4, 4, 4)) < 2 * loss()
+
+
+def test_a_distilled_model_takes_few_steps_and_no_guidance(model):
+    config = PixArtConfig(
+        network=TINY, process="flow", shift=2.0, size=(16, 8), steps=2, solver="lcm", guidance_scale=1.0, distilled=True
+    )
+    assert [round(level.sigma, 4) for level in config.path(2)] == [1, 0.6667, 0]
+    few = PixArt(config).eval()
+    few.network, few.image_vae, few.text_encoder = model.network, model.image_vae, fake_text
+    one = few.generate("a boat", seed=1, n_steps=1)
+    assert one == few.generate(["a whale", "a boat"], seed=0, n_steps=1)[1] and one != few.generate("a boat", seed=1)
+    with pytest.raises(ValueError, match="guidance is learnt into this distilled model"):
+        few.generate("a boat", guidance_scale=3.0)
+    with pytest.raises(ValueError, match="solver must be one of lcm, got 'euler'"):
+        few.generate("a boat", solver="euler")
+    with pytest.raises(ValueError, match='the solver "lcm" and a guidance_scale of 1'):
+        PixArtConfig(process="flow", distilled=True)
 
 
 def test_our_own_folder_keeps_everything(model, tmp_path):
