@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nexus.metrics.digits_table import Row
     from nexus.metrics.figures import Evaluation
 
+TILE, SHOWN = 32, 20  # pixels and pictures of a row's line
 KINDS = (
     "BaseDiffusion",
     "ConditionalDiffusion",
@@ -64,10 +65,10 @@ def digits(
 def digits_table(
     runs: Annotated[Path, typer.Option("--runs", help="Where the recipes' runs are.")] = Path("runs"),
     page: Annotated[Path, typer.Option("--page", help="The page whose section is written.")] = Path("docs/results.md"),
-    items: Items = 500,
+    items: Items = 300,
     train: Annotated[bool, typer.Option("--train", help="Train first what has no weights yet.")] = False,
 ) -> None:
-    """Measures every model of the digits that is in the runs' folder and writes the table into the page.
+    """Measures every model of the digits that is in the runs' folder; writes the table into the page, and digits.png.
 
     What was measured before (the same weights, settings and items) is taken from RUNS/digits-table.
 
@@ -80,7 +81,7 @@ def digits_table(
     with Watch() as watch:
         if train:
             _train(runs, watch)
-        section, left_out = _section(runs, items, watch)
+        section, left_out = _section(runs, items, watch, page.with_name("digits.png"))
     page.write_text(replaced(text, section))
     for name in left_out:
         typer.echo(f"left out: {name} has no weights; `nexus eval digits-table --train` trains it", err=True)
@@ -100,8 +101,10 @@ def _train(runs: Path, watch: Watch) -> None:
             train(override(find_recipe(recipe), settings), runs / name)
 
 
-def _section(runs: Path, items: int, watch: Watch) -> tuple[str, list[str]]:
+def _section(runs: Path, items: int, watch: Watch, picture: Path) -> tuple[str, list[str]]:
     from nexus.cli.digits_rows import CLAIMS, ROWS
+    from nexus.media import Image
+    from nexus.media.sheet import contact_sheet
     from nexus.metrics.digits_table import table, told
 
     known = [row for row in ROWS if (runs / row.run / "weights" / "config.json").is_file()]
@@ -111,7 +114,9 @@ def _section(runs: Path, items: int, watch: Watch) -> tuple[str, list[str]]:
     figures = {row.name: evaluation for row, _, evaluation in found}
     claims = [sentence for claim in CLAIMS if (sentence := told(claim, figures)) is not None]
     flows = _straightness([runs / name / "weights" for name in ("digits-flow", "digits-rectified")])
-    parts = ["", table(found), "", *claims, *flows]
+    contact_sheet([Image.load(_kept(row, runs, items).with_suffix(".png")) for row in known], 1).save(picture)
+    shown = f"![A line of each row of the table, from the top]({picture.name})"
+    parts = ["", table(found), "", shown, "", *claims, *flows]
     return "\n".join(parts), sorted({row.run for row in ROWS} - {row.run for row in known})
 
 
@@ -120,22 +125,34 @@ def _trained(run: Path) -> int:
     return json.loads(recipe.read_text())["loop"]["steps"] if recipe.is_file() else 0
 
 
+def _kept(row: "Row", runs: Path, items: int) -> Path:
+    """Where a row's evaluation is kept, by what it is of; beside it lies a line of its pictures."""
+    from nexus.hub.load import weights_hash
+    from nexus.hub.source import find
+
+    weights = weights_hash(find(runs / row.run / "weights"))
+    told = f"{row.untrained} {sorted(row.settings.items())} {items} {weights}"
+    return runs / "digits-table" / f"{row.run}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
+
+
 def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
     """The evaluation of a row, made or kept."""
     import nexus
+    from nexus.media.sheet import contact_sheet
     from nexus.metrics.evaluate_digits import evaluate_digits
     from nexus.metrics.figures import from_json, to_json
 
-    model = nexus.load(runs / row.run / "weights", device="cpu")
-    told = f"{row.untrained} {sorted(row.settings.items())} {items} {model.info.weights_hash}"
-    kept = runs / "digits-table" / f"{row.run}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
+    kept = _kept(row, runs, items)
     if kept.is_file():
         return from_json(kept.read_text())
     watch.stage(f"measuring {row.name}")
+    model = nexus.load(runs / row.run / "weights", device="cpu")
     if row.untrained:
         model = _fresh(model)
     evaluation = evaluate_digits(model, items=items, settings=row.settings, progress=watch.during)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    line = [item.made.resize(TILE, TILE) for item in evaluation.items[:SHOWN]]
+    contact_sheet(line, len(line)).save(kept.with_suffix(".png"))
     kept.write_text(to_json(evaluation))
     return evaluation
 
