@@ -27,7 +27,7 @@ WEIGHTS = 50  # samples of the importance-weighted bound in validation
 class DigitsVAE(Recipe):
     name: str = "digits-vae"
     loop: LoopConfig = LoopConfig(
-        steps=3000, ema_decay=0.995, log_every=100, validate_every=1000, save_every=1000, validation_batches=1
+        steps=1500, ema_decay=0.995, log_every=100, validate_every=500, save_every=500, validation_batches=1
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, warmup_steps=50, weight_decay=0.0, clip_norm=100.0)
     model: VAEConfig = field(

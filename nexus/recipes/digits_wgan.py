@@ -22,7 +22,7 @@ class DigitsWGAN(DigitsGAN):
 
     name: str = "digits-wgan"
     loop: LoopConfig = LoopConfig(
-        steps=5000, ema_decay=0.999, log_every=100, validate_every=1250, validation_batches=1, save_every=1250
+        steps=2500, ema_decay=0.999, log_every=100, validate_every=500, validation_batches=1, save_every=500
     )
     model: BaseGANConfig = field(default_factory=lambda: WGANConfig(channels=1, latent_dim=32, dims=(64, 32)))
     optimizer: OptimizerConfig = field(default_factory=lambda: adam(1e-3, 0.0, 0.9))

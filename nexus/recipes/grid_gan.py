@@ -87,5 +87,12 @@ TEACHERS = {
         optimizer=adam(5e-4, 0.0, 0.99),
         critic_optimizer=adam(5e-4, 0.0, 0.99),
     ),
-    "WGAN-GP": replace(recipe, game=PenalisedWasserstein(penalty_weight=0.1), critic_steps=5, loop=_long),
+    "WGAN-GP": replace(
+        recipe,
+        game=PenalisedWasserstein(penalty_weight=1.0),
+        critic_steps=5,
+        loop=_long,
+        optimizer=adam(5e-4, 0.5, 0.9),
+        critic_optimizer=adam(5e-4, 0.5, 0.9),
+    ),
 }
