@@ -25,6 +25,7 @@ from nexus.nn.image_blocks import ResidualBlock, Upsample, double
 
 Band = Float[Tensor, "1 C R W"]
 _AREA = 2**16  # places of a band, at any size: of 256 channels in fp32 64 MB
+_WHOLE = 2**14  # latents up to which pictures are coded at once
 
 
 class Features:
@@ -73,6 +74,17 @@ class Features:
         scale = inverse.to(rows).repeat_interleave(each) * norm.weight
         shift = norm.bias - self.mean.to(rows).repeat_interleave(each) * scale
         return F.silu(rows * scale[:, None, None] + shift[:, None, None])
+
+
+def decode_large(vae: ImageVAE, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:
+    """As `vae.decode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
+    return (vae.decode if latent[0, 0].numel() <= _WHOLE else partial(decode_banded, vae))(latent)
+
+
+def encode_large(vae: ImageVAE, image: Float[Tensor, "B C Y X"]) -> LatentDistribution:
+    """As `vae.encode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
+    whole = image[0, 0].numel() <= _WHOLE * vae.config.spatial_compression_ratio**2
+    return (vae.encode if whole else partial(encode_banded, vae))(image)
 
 
 def decode_banded(vae: ImageVAE, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from nexus.codecs.image_vae import ImageVAE, ImageVAEConfig
+from nexus.hub import original_vae
 from nexus.hub.source import Source
-from nexus.hub.tensors import State, join, load_strict, read_tensors, rename
+from nexus.hub.tensors import State, join, load_strict, read_tensors, rename, tensor_names
 
 _RULES = (
     # As they were called before diffusers 0.15.
@@ -27,7 +28,9 @@ _FIXED = {"act_fn": "silu", "latents_mean": None, "latents_std": None, "mid_bloc
 
 
 def recognise(source: Source) -> bool:
-    """A `vae/` folder alone; pipelines bring theirs along."""
+    """A `vae/` folder or a file alone; pipelines bring theirs along."""
+    if not source.is_folder:
+        return original_vae.is_original(tensor_names(source))
     return source.config.get("_class_name") == "AutoencoderKL"
 
 
@@ -36,11 +39,20 @@ def kind(source: Source) -> str:
 
 
 def load(source: Source) -> ImageVAE:
-    """The autoencoder of a folder with `config.json` and weights.
+    """The autoencoder of a folder with `config.json` and weights, or of a file in the original names.
+
+    A file does not say its scale: those of 16 latent channels are taken for FLUX', those of 4 for Stable Diffusion's
+    (not XL's, whose is 0.13025).
 
     Raises:
         ValueError: settings of another architecture, or tensors that do not fit.
     """
+    if not source.is_folder:
+        state = read_tensors(source)
+        of = ImageVAEConfig.flux() if state["decoder.conv_in.weight"].shape[1] == 16 else ImageVAEConfig()
+        return original_vae.load_original(
+            state, source.name, scaling_factor=of.scaling_factor, shift_factor=of.shift_factor
+        )
     vae = ImageVAE(read_config(source.config, f"{source.name}/config.json"))
     load_strict(vae, convert(read_tensors(source)), source.name)
     return vae

@@ -30,6 +30,7 @@ FAMILIES = (
     "consistency_model",
     "cycle_gan",
     "pixart",
+    "stable_diffusion",
     "image_vae",
     "dit",
     "stable_diffusion_3",

@@ -158,11 +158,16 @@ def swap_halves(tensor: Tensor) -> Tensor:
     return torch.cat(tensor.chunk(2)[::-1])
 
 
+def _has_nan(tensor: Tensor) -> bool:
+    """Of 8-bit numbers torch does not tell."""
+    return tensor.is_floating_point() and tensor.element_size() > 1 and bool(tensor.isnan().any())
+
+
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Copies `state` into `module`; every tensor on both sides must find its partner of the same shape.
 
     Raises:
-        ValueError: names the first missing, unexpected or misshapen tensors and says how many there are.
+        ValueError: names the first missing, unexpected, misshapen or broken tensors and says how many there are.
     """
     expected = module.state_dict()
     missing = [name for name in expected if name not in state]
@@ -172,6 +177,9 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> N
         for name, tensor in expected.items()
         if name in state and state[name].shape != tensor.shape
     ]
+    broken = next((name for name, tensor in state.items() if _has_nan(tensor)), None)
+    if broken is not None:
+        raise ValueError(f"{where}: {broken} holds NaN: the file is damaged or its training failed; take another")
     problems = [
         f"{len(names)} {label}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
         for label, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
