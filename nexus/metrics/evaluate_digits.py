@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,7 @@ def evaluate_digits(
     made = make_digits(model, items, seed, settings or {}, progress)
     image = pixels(made.pictures)
     figures, left_out = judged(image, made.asked, seed)
-    valid = digits("valid", image.shape[2])
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
     asked = [i % N_CLASSES for i in range(items)]
-    baselines = {
-        "held-out digits": judged(valid.image, valid.label.tolist(), seed)[0],
-        "noise": judged(noise, asked, seed)[0],
-    }
     seen = digit_classifier(image.shape[2]).classify(image).tolist()
     shown = [
         Item(prompt=str(asked[i]) if made.asked else "", made=picture, reference=None, values={}, note=f"seen as {to}")
@@ -78,10 +73,21 @@ def evaluate_digits(
         model=model.info.name if hasattr(model, "info") else type(model).__name__,
         data="digits",
         figures=(*figures, *_costs(made, seed)),
-        baselines=baselines,
+        baselines=baselines(image.shape[2], items, seed),
         items=tuple(shown),
         left_out=left_out,
     )
+
+
+@cache
+def baselines(size: int, items: int, seed: int) -> Mapping[str, tuple[Figure, ...]]:
+    """Figures of held-out digits and of noise."""
+    valid, asked = digits("valid", size), [i % N_CLASSES for i in range(items)]
+    noise = torch.randn(items, 1, size, size, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
+    return {
+        "held-out digits": judged(valid.image, valid.label.tolist(), seed)[0],
+        "noise": judged(noise, asked, seed)[0],
+    }
 
 
 def make_digits(
