@@ -32,7 +32,7 @@ PROMPTS = (
     *("a red boat on the sea", "a black cat stands in a meadow", "a lighthouse stands on a rock at night"),
     *("a snowman in the mountains, snow falls", "a rocket floats in space", "a house in the forest at sunset"),
 )
-SHARD = 500  # stills that are drawn and encoded at once
+SHARD, VALID = 500, 500  # stills that are drawn and encoded at once; and of the valid split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def encoded(recipe: ImageTiny, split: Literal["train", "valid"]) -> dict[str, Te
     """
     folder = Path(recipe.cache) / encoder_hash(recipe.vae)
     folder.mkdir(parents=True, exist_ok=True)
-    n, shards = (recipe.stills if split == "train" else 500), []
+    n, shards = (recipe.stills if split == "train" else VALID), []
     codec = text_encoder = None
     for start in range(0, n, SHARD):
         path = folder / f"{split}-{start // SHARD:05d}.safetensors"
