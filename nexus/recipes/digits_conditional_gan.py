@@ -19,6 +19,7 @@ from nexus.models.gan.conditional_gan import (
     ProjectionDiscriminator,
 )
 from nexus.process.augment import augmented
+from nexus.process.gan import Game, NonSaturating
 from nexus.recipes.digits_gan import DigitsGAN
 from nexus.training.recipe import Batch
 
@@ -32,7 +33,9 @@ class DigitsConditionalGAN(DigitsGAN):
         default_factory=lambda: ConditionalGANConfig(channels=1, latent_dim=32, dims=(64, 32), n_classes=N_CLASSES)
     )
     told: Literal["projection", "concatenation"] = "projection"
-    norm: Literal["batch", "layer", "spectral", "none"] = "spectral"
+    norm: Literal["batch", "layer", "spectral", "none"] = "none"
+    # With spectral norm alone every class came out as one and the same picture.
+    game: Game = field(default_factory=lambda: NonSaturating(r1_weight=1.0))
 
     def generator(self) -> nn.Module:
         assert isinstance(self.model, ConditionalGANConfig)
