@@ -23,6 +23,7 @@ KINDS = {
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),
     "hifigan": ("nexus.codecs.hifigan", "HiFiGANConfig", "HiFiGAN"),
     "bigvgan": ("nexus.codecs.bigvgan", "BigVGANConfig", "BigVGAN"),
+    "image-vae": ("nexus.codecs.image_vae", "ImageVAEConfig", "ImageVAE"),
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),

@@ -39,6 +39,13 @@ OFFICIAL = (
     "google/ddpm-cifar10-32",
     "google/ddpm-celebahq-256",
     "google/ddpm-church-256",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "stabilityai/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    "stabilityai/stable-diffusion-xl-refiner-1.0",
+    "stabilityai/sd-vae-ft-mse",
+    "SimianLuo/LCM_Dreamshaper_v7",
     "facebook/DiT-XL-2-256",
     "facebook/DiT-XL-2-512",
     "stabilityai/stable-diffusion-3-medium-diffusers",
@@ -51,7 +58,19 @@ OFFICIAL = (
     "THUDM/CogVideoX-5b",
 )
 _WANTED = ["*.json", "*.safetensors", "*.bin", "*.th", "*.pt", "*.txt", "*.model", "*.yaml", "*.nemo"]
-_UNWANTED = ["*discriminator*"]  # of BigVGAN, with its optimizer: larger than the vocoder
+_UNWANTED = [
+    "*discriminator*",  # of BigVGAN, with its optimizer: larger than the vocoder
+    # Of Stable Diffusion's: what its folders hold twice or more, and what is not part of the model.
+    "*.non_ema.*",
+    "*.fp16.*",
+    "safety_checker/*",
+    "*openvino*",
+    "*flax*",
+    "v1-5-pruned*",
+    "v2-1_*",
+    "sd-v1-5-*",
+    "sd_xl_*",
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +140,7 @@ def find(name: str | Path) -> Source:
         ".bin",
         ".th",
         ".nemo",
+        ".ckpt",
     }:
         raise FileNotFoundError(f"{text}: no such file or folder")
     if text.count("/") != 1 or text.startswith("nexus/"):

@@ -4,6 +4,7 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,22 @@ _FOLDER_FILES = (
     "diffusion_pytorch_model.safetensors",
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
+    "model.fp16.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
 )
 _WRAPPERS = ("state_dict", "best_state", "ema_model_state_dict", "model_state_dict", "model", "module", "generator")
 _NORMED = ".parametrizations.weight.original"
+
+
+class _Callback:
+    """In the place of a class whose name is in a file but whose objects are not."""
+
+
+# Lightning keeps what its callbacks remember under their classes (Stable Diffusion's first checkpoints have them).
+_CALLBACKS: list[tuple[Any, str]] = [
+    (_Callback, f"pytorch_lightning.callbacks.{name}")
+    for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+]
 # What numpy's random state, which training runs save along, is pickled as: arrays of integers, no code of anyone's.
 _reconstruct = np.empty(0).__reduce__()[0]
 _RANDOM_STATES = [
@@ -85,7 +99,7 @@ def read_pickle(path: Path) -> object:
         ValueError: a damaged file, or a pickle that holds more (it is never executed).
     """
     try:
-        with torch.serialization.safe_globals(_RANDOM_STATES):
+        with torch.serialization.safe_globals([*_RANDOM_STATES, *_CALLBACKS]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

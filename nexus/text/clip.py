@@ -1,23 +1,18 @@
-"""CLIP's text encoder (arXiv:2103.00020) as SD3 and FLUX read it: states of tokens, and one vector for the prompt.
+"""CLIP's text encoder (arXiv:2103.00020), with its tokenizer; `nexus.text.clip_prompts` reads longer prompts with it.
 
 It comes from `transformers`, as those of `nexus.text.encoders` do.
-Axes: B batch, S tokens, D width, P width of the summary.
+Axes: B batch, P width of the summary.
 """
 
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-
-ClipStates = tuple[Float[Tensor, "B S D"], Float[Tensor, "B P"]]
 
 
 class ClipText:
-    """A tokenizer and an encoder; prompts longer than CLIP reads are read in windows, one after the other.
-
-    The summary is that of the first window, where the field has it from.
-    """
+    """A tokenizer and an encoder; `window` tokens at once, a start and an end among them, is all it can read."""
 
     def __init__(self, encoder: nn.Module, tokenizer):
         self.encoder = encoder.eval().requires_grad_(False)
@@ -28,34 +23,16 @@ class ClipText:
         self.encoder.to(*args, **kwargs)
         return self
 
-    def windows(self, prompt: str) -> int:
-        """How many windows a prompt fills."""
-        return max(-(-len(self._words(prompt)) // (self.window - 2)), 1)
-
     @torch.no_grad()
-    def __call__(self, prompts: list[str], n_windows: int | None = None) -> ClipStates:
-        """The states before the last layer [B, S, D], S as long as the longest prompt's windows, and summaries."""
-        n = max(self.windows(prompt) for prompt in prompts) if n_windows is None else n_windows
-        ids = torch.stack([self.ids(prompt, n) for prompt in prompts])  # [B, windows, S]
-        answer = self.encoder(
-            input_ids=ids.flatten(0, 1).to(next(self.encoder.parameters()).device), output_hidden_states=True
-        )
-        summaries = answer.text_embeds if hasattr(answer, "text_embeds") else answer.pooler_output
-        states = answer.hidden_states[-2].unflatten(0, (len(prompts), n)).flatten(1, 2)
-        return states, summaries.unflatten(0, (len(prompts), n))[:, 0]
-
-    def ids(self, prompt: str, n_windows: int) -> Int[Tensor, "windows S"]:
-        """Token ids, each window between a start and an end of its own, and padded."""
-        words, room, rows = self._words(prompt), self.window - 2, []
-        for i in range(n_windows):
-            part = words[i * room : (i + 1) * room]
-            row = [self.tokenizer.bos_token_id, *part, self.tokenizer.eos_token_id]
+    def summaries(self, prompts: list[str]) -> Float[Tensor, "B P"]:
+        """One vector for each prompt, of as much of it as fits a window."""
+        rows = []
+        for prompt in prompts:
+            words = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids[: self.window - 2]
+            row = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
             rows.append(row + [self.tokenizer.pad_token_id] * (self.window - len(row)))
-        return torch.tensor(rows)
-
-    def _words(self, prompt: str) -> list[int]:
-        """Ids without a start and an end; the tokenizer's warning of their number is for those who cut."""
-        return self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        answer = self.encoder(input_ids=torch.tensor(rows, device=next(self.encoder.parameters()).device))
+        return answer.text_embeds if hasattr(answer, "text_embeds") else answer.pooler_output
 
 
 def clip_from_folder(folder: str | Path, tokenizer: str | Path) -> ClipText:
@@ -65,9 +42,11 @@ def clip_from_folder(folder: str | Path, tokenizer: str | Path) -> ClipText:
     from nexus.text.encoders import without_progress_bars
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    whole = any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
+    variant = None if whole or not (Path(folder) / "model.fp16.safetensors").is_file() else "fp16"
     projects = "CLIPTextModelWithProjection" in (config.architectures or ())
     with without_progress_bars():
         encoder = (CLIPTextModelWithProjection if projects else CLIPTextModel).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32
+            folder, local_files_only=True, dtype=torch.float32, variant=variant
         )
     return ClipText(encoder, AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import nexus
+from nexus.codecs.banded import decode_banded
 from nexus.codecs.image_vae import ImageVAE, ImageVAEConfig
 
 diffusers = pytest.importorskip("diffusers")
@@ -105,3 +106,26 @@ def test_wrong_input_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(ValueError, match=message):
             nexus.load(tmp_path, device="cpu")
+
+
+@pytest.mark.slow
+def test_equals_the_reference_at_the_official_width(tmp_path):
+    """Stable Diffusion's: 83.7 million parameters; and in bands."""
+    torch.manual_seed(0)
+    reference = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+    ).eval()
+    reference.save_pretrained(tmp_path)
+    ours = nexus.load(tmp_path, device="cpu")
+    assert ours.config == ImageVAEConfig()
+    image, latent = torch.rand(1, 3, 64, 96) * 2 - 1, torch.randn(1, 4, 12, 9)
+    with torch.no_grad():
+        coded, theirs = ours.encode(image), reference.encode(image).latent_dist
+        torch.testing.assert_close(coded.mean, theirs.mean, atol=1e-5, rtol=1e-4)
+        picture = reference.decode(latent).sample
+        assert picture.std() > 0.05
+        torch.testing.assert_close(ours.decode(latent), picture, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(decode_banded(ours, latent), picture, atol=1e-5, rtol=1e-4)

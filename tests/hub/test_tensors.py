@@ -1,5 +1,7 @@
 import json
 import pickle
+import sys
+import types
 
 import pytest
 import torch
@@ -118,3 +120,22 @@ def test_names_of_tensors_are_read_without_them(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     assert tensor_names(tmp_path / "x.safetensors") == {"a", "b"} and tensor_names(tmp_path / "x.pt") == {"c"}
     assert tensor_names(tmp_path / "bad.safetensors") == set() == tensor_names(tmp_path / "x.txt")
+
+
+def test_what_lightning_saves_beside_its_tensors_is_read(tmp_path, monkeypatch):
+    """Stable Diffusion's first checkpoints: callbacks' states, under the classes of the callbacks."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    for parent in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
+        monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    callback = type("ModelCheckpoint", (), {"__module__": name})
+    sys.modules[name].ModelCheckpoint = callback  # type: ignore[attr-defined]
+    torch.save({"state_dict": {"a": torch.ones(2)}, "callbacks": {callback: {"best": 1.0}}}, tmp_path / "x.ckpt")
+    monkeypatch.undo()
+    assert read_tensors(tmp_path / "x.ckpt").keys() == {"a"}
+
+
+def test_nan_is_refused_with_its_name():
+    module = nn.Linear(2, 1)
+    state = module.state_dict() | {"weight": torch.tensor([[1.0, float("nan")]])}
+    with pytest.raises(ValueError, match="there: weight holds NaN"):
+        load_strict(module, state, "there")

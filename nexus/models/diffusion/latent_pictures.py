@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.codecs.banded import decode_large
 from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
@@ -112,5 +113,9 @@ def walked(states: Iterable[Tensor], n_steps: int, progress: Progress | None) ->
 
 
 def decoded(vae: Codec, latents: Float[Tensor, "B D H W"]) -> list[Image]:
-    """Pictures, made one by one so that memory does not grow with the batch."""
-    return [Image.from_tensor(vae.decode(vae.unscaled(latent[None]))[0]) for latent in latents]
+    """Pictures, made one by one so that memory does not grow with the batch; large ones in bands."""
+    pictures = []
+    for latent in latents:
+        whole = vae.unscaled(latent[None])
+        pictures.append(decode_large(vae, whole) if isinstance(vae, ImageVAE) else vae.decode(whole))
+    return [Image.from_tensor(picture[0]) for picture in pictures]

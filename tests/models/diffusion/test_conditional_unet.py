@@ -155,3 +155,45 @@ def test_bad_input_is_refused():
         ConditionalUNetConfig(dims=(8, 8), n_layers=(1, 0), n_heads=(3, 1), norm_groups=4)
     with pytest.raises(ValueError, match="one entry"):
         ConditionalUNetConfig(dims=(32, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sd-1.5", "xl"])
+def test_equals_the_reference_at_official_widths(kind, tmp_path):
+    """The two largest of the official sizes: all of them would not fit a small machine."""
+    settings = {
+        "sd-1.5": {
+            "block_out_channels": (320, 640),
+            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+            "cross_attention_dim": 768,
+            "attention_head_dim": 8,
+        },
+        "xl": {
+            "block_out_channels": (320, 640),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "cross_attention_dim": 2048,
+            "attention_head_dim": (5, 10),
+            "transformer_layers_per_block": (1, 2),
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+        },
+    }[kind]
+    torch.manual_seed(0)
+    reference = diffusers.UNet2DConditionModel(**settings).eval()
+    reference.save_pretrained(tmp_path)
+    ours = load_conditional_unet(Source(kind, tmp_path)).eval()
+    x, step, text = torch.randn(2, 4, 32, 24), torch.tensor([10, 900]), torch.randn(2, 77, ours.config.text_dim)
+    pooled, sizes = torch.randn(2, 1280), torch.tensor([[1024.0, 1024, 0, 0, 1024, 1024]] * 2)
+    theirs_told, ours_told = (
+        ({"added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes}}, {"pooled": pooled, "sizes": sizes})
+        if kind == "xl"
+        else ({}, {})
+    )
+    with torch.no_grad():
+        theirs = reference(x, step, text, **theirs_told).sample
+        assert theirs.std() > 0.1
+        torch.testing.assert_close(ours(x, step, text, **ours_told), theirs, atol=1e-5, rtol=1e-4)
