@@ -30,15 +30,20 @@ class ClipPrompts:
 
     @torch.no_grad()
     def __call__(self, prompts: list[str]) -> PromptStates:
-        """States, as long as the longest prompt's windows; and the last encoder's summary of the first window."""
+        """States of all encoders side by side, and the last one's summary."""
+        read = self.read(prompts)
+        return torch.cat([states for states, _ in read], dim=-1), read[-1][1]
+
+    @torch.no_grad()
+    def read(self, prompts: list[str]) -> list[PromptStates]:
+        """Each encoder's states, as long as the longest prompt's windows; and its summaries, of the first window."""
         cut = [[self.windows(clip, prompt) for prompt in prompts] for clip in self.clips]
         n = max(len(parts) for each in cut for parts in each)
         read = [
             [self._read(clip, parts + [[]] * (n - len(parts))) for parts in each]
             for clip, each in zip(self.clips, cut, strict=True)
         ]
-        states = torch.cat([torch.stack([states for states, _ in each]) for each in read], dim=-1)
-        return states, torch.stack([summary for _, summary in read[-1]])
+        return [(torch.stack([s for s, _ in each]), torch.stack([s for _, s in each])) for each in read]
 
     def windows(self, clip: ClipText, prompt: str) -> list[Weighted]:
         """The prompt's tokens with their weights, in windows that leave room for a start and an end."""

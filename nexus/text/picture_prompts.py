@@ -9,7 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nexus.text.clip import ClipText
+from nexus.text.clip_prompts import ClipPrompts
 from nexus.text.encoders import TextEncoder
+from nexus.text.prompts import parse
 
 PromptStates = tuple[Float[Tensor, "B S E"], Float[Tensor, "B P"]]
 
@@ -17,29 +19,32 @@ PromptStates = tuple[Float[Tensor, "B S E"], Float[Tensor, "B P"]]
 class SD3Prompts:
     """Two CLIPs side by side, padded to T5's width, then T5 (arXiv:2403.03206, section 4); or zeros, where T5 is not.
 
-    Both CLIPs' summaries are joined. T5 reads padding as it reads words; prompts too long for it are refused.
+    Both CLIPs' summaries are joined. They read long prompts in windows, and weigh words (`nexus.text.prompts`). T5
+    reads the words as they are, and padding as it reads words; prompts too long for it are refused.
     """
 
     def __init__(self, clips: tuple[ClipText, ClipText], t5: TextEncoder | None, *, dim: int, n_tokens: int = 256):
-        self.clips, self.t5, self.dim, self.n_tokens = clips, t5, dim, n_tokens
+        self.clips, self.t5, self.dim, self.n_tokens = ClipPrompts(clips, penultimate=True), t5, dim, n_tokens
 
     def to(self, *args, **kwargs) -> "SD3Prompts":
-        for encoder in (*self.clips, self.t5):
-            if encoder is not None:
-                encoder.to(*args, **kwargs)
+        self.clips.to(*args, **kwargs)
+        if self.t5 is not None:
+            self.t5.to(*args, **kwargs)
         return self
 
     def __call__(self, prompts: list[str]) -> PromptStates:
-        n_windows = max(clip.windows(prompt) for clip in self.clips for prompt in prompts)
-        read = [clip(prompts, n_windows) for clip in self.clips]
+        read = self.clips.read(prompts)
         states = torch.cat([states for states, _ in read], dim=-1)
         states = F.pad(states, (0, self.dim - states.shape[-1]))
-        long = states.new_zeros(len(prompts), self.n_tokens, self.dim) if self.t5 is None else self.t5(prompts)[0]
-        return torch.cat([states, long.to(states)], dim=1), torch.cat([summary for _, summary in read], dim=-1)
+        if self.t5 is None:
+            long = states.new_zeros(len(prompts), self.n_tokens, self.dim)
+        else:
+            long = self.t5(["".join(text for text, _ in parse(prompt)) for prompt in prompts])[0].to(states)
+        return torch.cat([states, long], dim=1), torch.cat([summary for _, summary in read], dim=-1)
 
 
 class FluxPrompts:
-    """T5's states, and CLIP's summary (of the first 75 tokens; T5 reads all)."""
+    """T5's states, which are of the whole prompt, and CLIP's summary, of its first 75 tokens. No word is weighed."""
 
     def __init__(self, clip: ClipText, t5: TextEncoder):
         self.clip, self.t5 = clip, t5
@@ -50,5 +55,4 @@ class FluxPrompts:
         return self
 
     def __call__(self, prompts: list[str]) -> PromptStates:
-        _, summary = self.clip(prompts, n_windows=1)
-        return self.t5(prompts)[0], summary
+        return self.t5(prompts)[0], self.clip.summaries(prompts)
