@@ -15,19 +15,18 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
+from nexus.models.diffusion.flow_pictures import SOLVERS, Painting
 from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
 from nexus.models.diffusion.latent_pictures import (
     Progress,
     check_steps,
     check_whole,
-    decoded,
-    first_state,
     listed,
     part_of,
     size_of,
-    walked,
 )
-from nexus.process.diffusion import Network, data_field
+from nexus.models.diffusion.latent_start import check_mask
+from nexus.process.diffusion import Network
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
 from nexus.process.levels import shifted
@@ -35,7 +34,6 @@ from nexus.process.named import named
 from nexus.process.noise import generators
 
 PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +109,7 @@ class Flux(nn.Module):
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         image: Image | None = None,
+        mask: Image | None = None,
         strength: float | int = 0.6,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -123,6 +122,7 @@ class Flux(nn.Module):
             guidance_scale: what [dev] is told; about 3.5, it does not mean what other models' scales mean.
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
+            mask: of the picture's size, white where it is painted anew.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -135,18 +135,16 @@ class Flux(nn.Module):
         self.check_guidance(negative_prompt, guidance_scale)
         ratio = self.image_vae.config.spatial_compression_ratio
         size = size_of(height, width, image, config.size, ratio * config.network.patch_size)
+        check_mask(image, mask, size, must=False)
         n_steps = config.steps if n_steps is None else n_steps
         check_steps(n_steps, MOST_STEPS)
         solve = named(config.solver if solver is None else solver, SOLVERS)
         levels = config.levels.path(n_steps, self.n_tokens(size[0] // ratio, size[1] // ratio), least=1 / n_steps)
         path = part_of(levels, strength, image)
-        field = data_field(
-            self.told(prompts, config.guidance_scale if guidance_scale is None else guidance_scale), "flow"
-        )
-
+        velocity = self.told(prompts, config.guidance_scale if guidance_scale is None else guidance_scale)
+        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask)
         rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
-        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        pictures = painting.paint(velocity, solve, rngs, like, progress)
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def check_guidance(self, negative_prompt: str | Sequence[str] | None, guidance_scale: float | int | None) -> None:

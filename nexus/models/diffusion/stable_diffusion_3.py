@@ -15,20 +15,19 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
+from nexus.models.diffusion.flow_pictures import SOLVERS, Painting
 from nexus.models.diffusion.latent_pictures import (
     Progress,
     check_steps,
     check_whole,
-    decoded,
-    first_state,
     listed,
     negatives,
     part_of,
     size_of,
-    walked,
 )
+from nexus.models.diffusion.latent_start import check_mask
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
-from nexus.process.diffusion import Network, data_field
+from nexus.process.diffusion import Network
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
 from nexus.process.guidance import guided_halves
@@ -37,7 +36,6 @@ from nexus.process.named import named
 from nexus.process.noise import generators
 
 PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +103,7 @@ class StableDiffusion3(nn.Module):
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         image: Image | None = None,
+        mask: Image | None = None,
         strength: float | int = 0.6,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -116,6 +115,7 @@ class StableDiffusion3(nn.Module):
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
+            mask: of the picture's size, white where it is painted anew.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -126,6 +126,7 @@ class StableDiffusion3(nn.Module):
         check_whole(self, "image_vae", "text_encoder")
         multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
         size = size_of(height, width, image, config.size, multiple)
+        check_mask(image, mask, size, must=False)
         if max(size) > multiple * config.network.max_patches:
             raise ValueError(f"height and width must be at most {multiple * config.network.max_patches}, got {size}")
         n_steps = config.steps if n_steps is None else n_steps
@@ -134,11 +135,10 @@ class StableDiffusion3(nn.Module):
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
         tokens = self.n_tokens(*(side // self.image_vae.config.spatial_compression_ratio for side in size))
         path = part_of(config.levels.path(n_steps, tokens), strength, image)
-        field = data_field(self.guided(prompts, negatives(negative_prompt, len(prompts)), scale), "flow")
-
+        velocity = self.guided(prompts, negatives(negative_prompt, len(prompts)), scale)
+        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask)
         rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
-        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        pictures = painting.paint(velocity, solve, rngs, like, progress)
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def guided(self, prompts: list[str], negative: list[str], scale: float | int) -> Network:

@@ -38,7 +38,7 @@ def inputs(side=10):
 
 @pytest.mark.parametrize("side", [10, 6, 14])  # of training, and where positions are stretched
 def test_equals_the_reference(side, tmp_path):
-    network = reference()
+    network = reference(norm_eps=0.01)  # where 1e-5 for 1e-6 would not be seen
     network.save_pretrained(tmp_path)
     ours = load_folder(Source("tiny", tmp_path)).eval()
     x, step, label = inputs(side)

@@ -6,7 +6,7 @@ import torch
 from references import painted, tiny_clip, tiny_t5, tiny_tokenizer, tiny_vae
 from safetensors.torch import save_file
 from test_flux_transformer import original_state, reference
-from test_stable_diffusion_3 import PROMPTS, assert_same_pictures, picture, rngs
+from test_stable_diffusion_3 import PROMPTS, assert_same_pictures, hole, picture, rngs
 
 import nexus
 from nexus.models.diffusion.flux import Flux, FluxConfig
@@ -88,6 +88,20 @@ def test_image_to_image_equals_the_reference(both):
     assert_same_pictures(painted(model, PROMPTS, **given, **guidance)[0], theirs)
 
 
+def test_inpainting_equals_the_reference(both):
+    pipe, folder = both
+    parts = {name: part for name, part in pipe.components.items() if name not in ("image_encoder", "feature_extractor")}
+    inpaint = diffusers.FluxInpaintPipeline(**parts)
+    inpaint.set_progress_bar_config(disable=True)
+    guidance, length = told(pipe, 3.5)
+    settings = dict(num_inference_steps=5, height=32, width=32, strength=0.6, generator=rngs(), output_type="np")
+    shown = dict(image=[picture()._picture()] * 2, mask_image=[hole()._picture()] * 2)
+    theirs = inpaint(PROMPTS, **shown, **settings, **guidance, **length).images
+    model = nexus.load(folder, device="cpu")
+    given = dict(image=picture(), mask=hole(), strength=0.6, n_steps=5, seed=5)
+    assert_same_pictures(painted(model, PROMPTS, **given, **guidance)[0], theirs)
+
+
 @pytest.mark.parametrize("guided", [True, False], ids=["dev", "schnell"])
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 def test_black_forest_labs_file_is_known(guided, prefix, tmp_path):
@@ -118,13 +132,13 @@ def test_learns_which_latents_a_text_has():
     data, text = torch.randn(1, 4, 4, 4, generator=rng), torch.randn(2, 3, 8, generator=rng)
     batch = {"latents": torch.cat([data, -data] * 8), "text": text.repeat(8, 1, 1), "summary": torch.zeros(16, 6)}
     optimizer, losses = torch.optim.AdamW(model.parameters(), lr=3e-3), []
-    for _ in range(60):
+    for _ in range(40):
         loss = model.loss(batch, rng)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize(
