@@ -8,6 +8,7 @@ SimianLuo/LCM_Dreamshaper_v7 (MIT); the original single files too.
 Axes: B batch, D latent channels, H height, W width, S text tokens, E width of their states, P of their summary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -175,6 +176,10 @@ class StableDiffusion(nn.Module):
         config, prompts = self.config, [prompt] if isinstance(prompt, str) else list(prompt)
         check_whole(self, "image_vae", "text_encoder")
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        if not math.isfinite(scale):
+            raise ValueError(f"guidance_scale must be a finite number, such as {config.guidance_scale:g}, got {scale}")
+        if image is None and strength is not None:
+            raise ValueError("strength says how much of image is changed; give image too")
         negative = self._negatives(prompts, negative_prompt)
         size = size_of(height, width, image, config.size, self.image_vae.config.spatial_compression_ratio)
         solver = config.solver if solver is None else solver

@@ -349,6 +349,8 @@ def test_what_cannot_be_is_refused(model, folder):
         (r"give image too", {"mask": mask()}),
         (r"black everywhere", {"image": picture(), "mask": Image(np.zeros((32, 48), np.uint8))}),
         (r"keeps its size, 48x32; got 32x32", {"image": picture(), "mask": mask(), "height": 32, "width": 32}),
+        (r"strength says how much of image is changed", {"strength": 0.5}),
+        (r"guidance_scale must be a finite number, such as 7.5, got nan", {"guidance_scale": float("nan")}),
         (r"strength must be above 0", {"image": picture(), "strength": 0}),
         (r"strength 0.1 leaves none of 5 steps; take at least 0.2", {"image": picture(), "strength": 0.1}),
         (r"negative_prompt must be one text or 1", {"negative_prompt": ["a", "b"]}),
