@@ -7,12 +7,16 @@ TRAININGS: dict[str, tuple[str, list[str]]] = {
     "digits-ddpm": ("digits-ddpm", []),
     "digits-ddpm-linear": ("digits-ddpm", ["schedule=linear"]),
     "digits-ddpm-min-snr": ("digits-ddpm", ["min_snr=5"]),
+    "digits-ddpm-300": ("digits-ddpm", ["loop.steps=300"]),
+    "digits-ddpm-min-snr-300": ("digits-ddpm", ["min_snr=5", "loop.steps=300"]),
     "digits-classes": ("digits-classes", []),
     "digits-flow": ("digits-flow", []),
     "digits-rectified": ("digits-rectified", ["flow=runs/digits-flow/weights"]),
     "digits-consistency": ("digits-consistency", ["teacher=runs/digits-classes/weights"]),
+    "digits-consistency-alone": ("digits-consistency", ["teacher=none", "loop.steps=700"]),
     "digits-lcm": ("digits-lcm", ["teacher=runs/digits-classes/weights"]),
     "digits-gan": ("digits-gan", []),
+    "digits-gan-r1": ("digits-gan", ["norm=none", "game.r1_weight=1"]),
     "digits-conditional-gan": ("digits-conditional-gan", []),
     "digits-wgan": ("digits-wgan", []),
     "digits-vae": ("digits-vae", []),
@@ -23,6 +27,8 @@ ROWS = (
     Row(name="DDPM, cosine", run="digits-ddpm", settings={"steps": 50}),
     Row(name="DDPM, linear", run="digits-ddpm-linear", settings={"steps": 50}),
     Row(name="DDPM, cosine, min-SNR", run="digits-ddpm-min-snr", settings={"steps": 50}),
+    Row(name="DDPM, cosine, stopped early", run="digits-ddpm-300", settings={"steps": 50}),
+    Row(name="DDPM, cosine, min-SNR, stopped early", run="digits-ddpm-min-snr-300", settings={"steps": 50}),
     Row(name="DDPM, untrained", run="digits-ddpm", settings={"steps": 50}, untrained=True),
     Row(name="classes, no guidance", run="digits-classes", settings={"n_steps": 50, "guidance_scale": 1.0}),
     Row(name="classes, guidance 2", run="digits-classes", settings={"n_steps": 50, "guidance_scale": 2.0}),
@@ -40,6 +46,7 @@ ROWS = (
     Row(name="classes, DDIM in 2 steps", run="digits-classes", settings={"n_steps": 2, "guidance_scale": 2.0}),
     Row(name="consistency", run="digits-consistency", settings={"n_steps": 1}),
     Row(name="consistency, two steps", run="digits-consistency", settings={"n_steps": 2}),
+    Row(name="consistency without a teacher, two steps", run="digits-consistency-alone", settings={"n_steps": 2}),
     Row(name="LCM, guidance 2", run="digits-lcm", settings={"n_steps": 1, "guidance_scale": 2.0}),
     Row(name="LCM, guidance 2, four steps", run="digits-lcm", settings={"n_steps": 4, "guidance_scale": 2.0}),
     Row(name="flow matching, Heun", run="digits-flow", settings={"n_steps": 20}),
@@ -47,6 +54,7 @@ ROWS = (
     Row(name="reflow, one Euler step", run="digits-rectified", settings={"n_steps": 1, "solver": "euler"}),
     Row(name="reflow, Heun", run="digits-rectified", settings={"n_steps": 20, "solver": "heun"}),
     Row(name="GAN", run="digits-gan"),
+    Row(name="GAN, R1", run="digits-gan-r1"),
     Row(name="conditional GAN", run="digits-conditional-gan"),
     Row(name="WGAN-GP", run="digits-wgan"),
     Row(name="VAE", run="digits-vae"),
@@ -55,7 +63,12 @@ ROWS = (
 
 CLAIMS = (
     Claim(words="A cosine schedule beats the linear one", first="DDPM, cosine", second="DDPM, linear"),
-    Claim(words="Min-SNR weights learn faster", first="DDPM, cosine, min-SNR", second="DDPM, cosine"),
+    Claim(
+        words="Min-SNR weights learn sooner",
+        first="DDPM, cosine, min-SNR, stopped early",
+        second="DDPM, cosine, stopped early",
+    ),
+    Claim(words="Min-SNR weights end better", first="DDPM, cosine, min-SNR", second="DDPM, cosine"),
     Claim(
         words="Guidance makes classes clearer",
         first="classes, guidance 2",
@@ -63,7 +76,7 @@ CLAIMS = (
         figure="class right",
     ),
     Claim(
-        words="and costs variety (more alike)",
+        words="Guidance makes pictures of a class more alike",
         first="classes, no guidance",
         second="classes, guidance 4",
         figure="MS-SSIM within class",
@@ -73,10 +86,24 @@ CLAIMS = (
         first="consistency, two steps",
         second="classes, DDIM in 2 steps",
     ),
-    Claim(words="but not fifty of the teacher", first="classes, guidance 2", second="consistency, two steps"),
     Claim(
-        words="After reflow one step is better than before",
+        words="Fifty steps of the teacher beat two of the consistency model",
+        first="classes, guidance 2",
+        second="consistency, two steps",
+    ),
+    Claim(
+        words="Four steps of an LCM beat two of DDIM, for as many passes",
+        first="LCM, guidance 2, four steps",
+        second="classes, DDIM in 2 steps",
+    ),
+    Claim(
+        words="One step is better after reflow than before",
         first="reflow, one Euler step",
         second="flow matching, one Euler step",
     ),
+    Claim(
+        words="WGAN-GP covers more classes than the first GAN", first="WGAN-GP", second="GAN", figure="classes covered"
+    ),
+    Claim(words="WGAN-GP comes nearer to the data than the first GAN", first="WGAN-GP", second="GAN"),
+    Claim(words="R1 brings a GAN nearer to the data", first="GAN, R1", second="GAN"),
 )

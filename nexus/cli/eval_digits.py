@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nexus.metrics.digits_table import Row
     from nexus.metrics.figures import Evaluation
 
-TILE, SHOWN = 32, 20  # pixels and pictures of a row's line
+TILE, SHOWN = 32, 10  # pixels and pictures of a row's line
 KINDS = (
     "BaseDiffusion",
     "ConditionalDiffusion",
@@ -138,6 +138,7 @@ def _kept(row: "Row", runs: Path, items: int) -> Path:
 def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
     """The evaluation of a row, made or kept."""
     import nexus
+    from nexus.media import Image
     from nexus.media.sheet import contact_sheet
     from nexus.metrics.evaluate_digits import evaluate_digits
     from nexus.metrics.figures import from_json, to_json
@@ -151,7 +152,8 @@ def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
         model = _fresh(model)
     evaluation = evaluate_digits(model, items=items, settings=row.settings, progress=watch.during)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    line = [item.made.resize(TILE, TILE) for item in evaluation.items[:SHOWN]]
+    pictures = [item.made for item in evaluation.items[:SHOWN] if isinstance(item.made, Image)]
+    line = [picture.resize(TILE, TILE) for picture in pictures]
     contact_sheet(line, len(line)).save(kept.with_suffix(".png"))
     kept.write_text(to_json(evaluation))
     return evaluation
