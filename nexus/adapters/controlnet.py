@@ -132,15 +132,6 @@ def weighted(found: Residuals, weight: float | int, *, guess: bool = False) -> R
     return Residuals(skips, factors[n] * found.middle)
 
 
-def total(residuals: list[Residuals]) -> Residuals:
-    """What several add together."""
-    first, *others = residuals
-    for found in others:
-        skips = [one + more for one, more in zip(first.skips, found.skips, strict=True)]
-        first = Residuals(skips, first.middle + found.middle)
-    return first
-
-
 def zero(layer: nn.Conv2d) -> nn.Conv2d:
     """A convolution that adds nothing yet."""
     nn.init.zeros_(layer.weight)

@@ -7,15 +7,18 @@ Official weights: h94/IP-Adapter (Apache-2.0). They see pictures by a CLIP visio
 Axes: B batch, S tokens seen, V width of the vision encoder, T tokens told, D width of the text, H height, W width.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nexus.models.diffusion.conditional_unet import Contraction
+from nexus.media.image import Image
 from nexus.models.diffusion.spatial_transformer import CrossAttention, Heard, Told
+from nexus.models.diffusion.stable_diffusion import Said
 from nexus.nn.attention import attend, merge_heads, split_heads
 
 Tokens = Float[Tensor, "B T D"]
@@ -125,32 +128,62 @@ class IPAdapter(nn.Module):
         self.project = project
         self.kv = nn.ModuleList(nn.Linear(n_in, 2 * dim, bias=False) for n_in, dim in kv_shapes)
 
-    def check(self, network: Contraction, name: str = "IP-Adapter") -> None:
-        """Raises ValueError for a network of other cross-attentions than the adapter was made for: names the first."""
-        theirs = [
-            (layer, attention) for layer, attention in network.named_modules() if isinstance(attention, CrossAttention)
-        ]
+    def check(self, told: Iterable[nn.Module], name: str = "IP-Adapter") -> None:
+        """Raises ValueError for other cross-attentions than the adapter was made for: names the first."""
+        theirs = [attention.kv.weight.shape for attention in told if isinstance(attention, CrossAttention)]
         if len(theirs) != len(self.kv):
             raise ValueError(
                 f"{name} is for another base: it speaks to {len(self.kv)} cross-attentions, this one has {len(theirs)}"
             )
-        for own, (layer, attention) in zip(self.kv, theirs, strict=True):
-            assert isinstance(own, nn.Linear)
-            if own.weight.shape != attention.kv.weight.shape:
+        for i, (own, wanted) in enumerate(zip(self.kv, theirs, strict=True)):
+            if own.weight.shape != wanted:
                 raise ValueError(
-                    f"{name} is for another base: keys and values of {layer!r} are {list(attention.kv.weight.shape)}, "
-                    f"its are {list(own.weight.shape)}"
+                    f"{name} is for another base: keys and values of cross-attention {i} are {list(wanted)}, "
+                    f"its are {list(own.weight.shape)}"  # type: ignore[arg-type]
                 )
 
-    def hear(self, network: Contraction, tokens: Tokens, weight: float | int = 1.0) -> Told:
-        """What each cross-attention of `network` hears of the picture, `weight` times beside the text."""
-        told: Told = {}
-        for own, attention in zip(self.kv, network.cross_attentions(), strict=True):
+    def tell(self, told: Told, tokens: Tokens, weight: float | int = 1.0) -> Told:
+        """What each cross-attention hears already, and the picture `weight` times beside it."""
+        both: Told = {}
+        for own, (attention, heard) in zip(self.kv, told.items(), strict=True):
+            assert isinstance(attention, CrossAttention)
             k, v = (split_heads(part, attention.n_heads).contiguous() for part in own(tokens).chunk(2, dim=-1))
-            told[attention] = [Heard(k, v, float(weight))]
-        return told
+            both[attention] = [*heard, Heard(k, v, float(weight))]
+        return both
 
 
-def beside(told: Told, others: Told) -> Told:
-    """What is told by both."""
-    return {attention: [*heard, *others.get(attention, [])] for attention, heard in told.items()}
+@dataclass(frozen=True, eq=False)
+class PicturePrompt:
+    """An IP-Adapter with its picture, as an adapter of `StableDiffusion.generate`.
+
+    Args:
+        picture: of any size; one for all pictures of a batch, or one for each.
+        weight: how much it counts beside the text; 0 is not at all.
+    """
+
+    network: IPAdapter
+    picture: Image | list[Image]
+    weight: float | int = 1.0
+
+    def __post_init__(self):
+        if not math.isfinite(self.weight):
+            raise ValueError(f"a picture's weight must be a finite number, such as 0.6, got {self.weight}")
+
+    def __call__(self, said: Said) -> Said:
+        """What is said, with the picture beside the text; nothing is seen where guidance goes away from.
+
+        Raises:
+            ValueError: an adapter for another base, or too few pictures.
+        """
+        pictures, network = self.picture if isinstance(self.picture, list) else [self.picture], self.network
+        if len(pictures) not in (1, said.n):
+            raise ValueError(f"there must be one picture, or {said.n} of them, one a prompt, got {len(pictures)}")
+        network.check(said.told)
+        hidden = network.project.reads_hidden
+        seen = network.encoder(pictures, hidden=hidden)
+        seen = seen.repeat(said.n // len(seen), *[1] * (seen.ndim - 1))
+        if len(said.text) > said.n:
+            nothing = network.encoder.nothing(hidden=hidden).to(seen)
+            seen = torch.cat([seen, nothing.expand(said.n, *seen.shape[1:])])
+        tokens = network.project(seen.to(next(network.parameters())))
+        return replace(said, told=network.tell(said.told, tokens, self.weight))

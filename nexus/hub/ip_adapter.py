@@ -45,7 +45,7 @@ def load_ip_adapter(path: str | Path, network: Contraction, encoder: str | Path 
     adapter = IPAdapter(project, [(ordered[i].shape[1], len(ordered[i]) // 2) for i in range(len(order))])
     own = {f"project.{name.removeprefix('image_proj.')}": state[name] for name in state if "image_proj." in name}
     own = rename(own, _RESAMPLER) | {f"kv.{place}.weight": weight for place, weight in ordered.items()}
-    adapter.check(network, source.name)
+    adapter.check(network.cross_attentions(), source.name)
     load_strict(adapter, own, source.name)
     adapter.encoder = _encoder(source, project, encoder)
     return adapter.eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """LoRA files to and from our networks: each layer of a file is looked up, and refused where the base is another."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nexus.hub.lora_files import FileLayer, read_lora
 from nexus.hub.lora_layers import Place, lookup, places, prefix
 from nexus.hub.original_unet import to_diffusers
 from nexus.hub.tensors import State
+from nexus.models.diffusion.conditional_unet import ConditionalUNet
 
 Networks = Mapping[str, nn.Module]  # "network", and "text_encoder", "text_encoder_2" where there are any
 
@@ -115,5 +117,14 @@ def _reference_layers(lora: LoRA, network: nn.Module) -> list[tuple[str, Tensor,
         for name, place in by_layer[change.layer]:
             if change.first_row <= place.first_row and place.stop_row <= change.rows.stop:
                 rows = slice(place.first_row - change.first_row, place.stop_row - change.first_row)
-                layers.append((name, change.down.detach(), change.up.detach()[rows], change.scale))
+                down, up = change.down.detach(), change.up.detach()[rows]
+                if down.ndim == 4 or _is_pixelwise(name, network):
+                    down, up = down.reshape(*down.shape, *[1] * (4 - down.ndim)), up[:, :, None, None]
+                layers.append((name, down, up, change.scale))
     return layers
+
+
+def _is_pixelwise(name: str, network: nn.Module) -> bool:
+    """Whether a linear layer of ours is a convolution of one pixel there, as in Stable Diffusion 1's transformers."""
+    first = isinstance(network, ConditionalUNet) and network.config.text_dim == 768
+    return first and re.search(r"attentions\.\d+\.proj_(in|out)$", name) is not None

@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nexus.adapters.controlnet import ControlNet, ControlNetConfig, total, weighted
+from nexus.adapters.controlnet import ControlNet, ControlNetConfig, weighted
 from nexus.hub.controlnet import load
 from nexus.hub.source import Source
 from nexus.models.diffusion.conditional_unet import ConditionalUNetConfig, Residuals
+from nexus.models.diffusion.stable_diffusion import summed
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -135,7 +136,7 @@ def test_a_fresh_one_adds_nothing_and_several_add_up():
     fresh = control(x, step, text, control.see(torch.rand(1, 3, 32, 48)))
     assert all((part == 0).all() for part in (*fresh.skips, fresh.middle))
     one = Residuals([torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 2.0)], torch.full((1, 1, 1, 1), 3.0))
-    sum_ = total([weighted(one, 2), one, weighted(one, 1, guess=True)])
+    sum_ = summed([weighted(one, 2), one, weighted(one, 1, guess=True)])
     expected = [2 + 1 + 0.1, 4 + 2 + 2 * 10**-0.5, 6 + 3 + 3]
     torch.testing.assert_close(torch.tensor([*map(float, sum_.skips), float(sum_.middle)]), torch.tensor(expected))
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nexus.adapters.ip_adapter import beside
 from nexus.hub.conditional_unet import load_conditional_unet
 from nexus.hub.ip_adapter import load_ip_adapter
 from nexus.hub.source import Source
@@ -113,11 +112,11 @@ def test_equals_the_reference(kind, suffix, tmp_path):
     x, step, text = torch.randn(2, 4, 9, 12), torch.tensor([3, 871]), torch.randn(2, 7, 12)
     with torch.no_grad():
         theirs = unet(x, step, text, added_cond_kwargs={"image_embeds": [embeds]}).sample
-        told = beside(ours.hear(text), adapter.hear(ours, adapter.project(seen), 0.6))
+        told = adapter.tell(ours.hear(text), adapter.project(seen), 0.6)
         assert theirs.std() > 0.1 and (theirs - ours(x, step, text)).abs().max() > 0.01
         torch.testing.assert_close(ours(x, step, told), theirs, atol=2e-5, rtol=1e-4)
         # The weight counts, and at 0 the text alone is heard.
-        nothing = beside(ours.hear(text), adapter.hear(ours, adapter.project(seen), 0))
+        nothing = adapter.tell(ours.hear(text), adapter.project(seen), 0)
         torch.testing.assert_close(ours(x, step, nothing), ours(x, step, text), atol=1e-6, rtol=1e-5)
 
 
@@ -140,7 +139,10 @@ def test_other_bases_and_other_files_are_refused(tmp_path):
         with pytest.raises(error, match=match):
             load_ip_adapter(path, ours)
 
-    refused(halves("plain", [8, 8, 16, 16]), r"another base: keys and values of 'up.1.transformers.1.*' are \[16, 12\]")
+    refused(
+        halves("plain", [8, 8, 16, 16]),
+        r"another base: keys and values of cross-attention 3 are \[16, 12\], its are \[32, 12\]",
+    )
     refused(halves("plain", WIDTHS[1:]), "speaks to 3 cross-attentions, this one has 4")
     refused({"unet": {"a": torch.zeros(1)}, "text": {"b": torch.zeros(1)}}, "no IP-Adapter")
     content = halves("plain")
