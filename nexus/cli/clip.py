@@ -76,11 +76,16 @@ class Clip:
     as_json: bool
 
     def make(
-        self, prepare: Callable[[Any, Settings], Settings] = lambda model, settings: settings, **given: Any
+        self,
+        prepare: Callable[[Any, Settings], Settings] = lambda model, settings: settings,
+        noted: Settings | None = None,
+        /,
+        **given: Any,
     ) -> None:
         """Generates, writes the file and its record, and says so.
 
-        Settings that are None are left to the model; `prepare(model, settings)` may adapt them to it.
+        Settings that are None are left to the model; `prepare(model, settings)` may adapt them to it. What is `noted`
+        is no setting, but belongs in the record.
         """
         started = time.monotonic()
         with Watch() as watch:
@@ -93,7 +98,7 @@ class Clip:
             media = call(self.prompt, seed=self.seed, **settings, **watched)
             if self.stream:
                 media = write_stream(media)
-            record = self.record(model, settings, media, time.monotonic() - started)
+            record = self.record(model, settings | (noted or {}), media, time.monotonic() - started)
             if self.path is not None:
                 watch.stage(f"writing {self.path}")
                 save(media, self.path, record)
@@ -136,11 +141,16 @@ class Clip:
             "weights_hash": model.info.weights_hash,
             "licence": model.info.licence,
             "seed": self.seed,
-            "settings": {k: v if isinstance(v, PLAIN) else repr(v) for k, v in settings.items()},
+            "settings": {name: plain(value) for name, value in settings.items() if name != "adapters"},  # noted
             **measure(media),
             "elapsed": round(elapsed, 3),
             "nexus": __version__,
         }
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it; media are told by their size."""
+    return value if isinstance(value, PLAIN) else repr(value)
 
 
 def measure(media: Any) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from nexus.cli.adapters import Added
 from nexus.cli.clip import STILLS, Maker
 from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed
 from nexus.cli.video import read_size
 
 IMAGE = Maker(
     doing="painting",
-    kinds=("PixArt", "DiT", "StableDiffusion3", "Flux"),
+    kinds=("PixArt", "DiT", "StableDiffusion", "StableDiffusion3", "Flux"),
     default_output="image.png",
     suffixes=STILLS,
     options={
@@ -20,6 +21,7 @@ IMAGE = Maker(
         "width": "size",
         "n_steps": "steps",
         "guidance_scale": "guidance",
+        "adapters": "control",
     },
 )
 
@@ -40,6 +42,18 @@ def image(
     strength: Annotated[
         float | None, typer.Option("--strength", min=0.0, max=1.0, help="How much of --image to change.")
     ] = None,
+    lora: Annotated[list[str] | None, typer.Option("--lora", help="A LoRA's file, as FILE or FILE:WEIGHT.")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="A picture of depth, a pose, edges: PICTURE or PICTURE:WEIGHT."),
+    ] = None,
+    controlnet: Annotated[
+        list[str] | None, typer.Option("--controlnet", help="Which reads it; else the one in the model's folder.")
+    ] = None,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", help="A picture as a prompt: PICTURE or PICTURE:WEIGHT.")
+    ] = None,
+    ip_adapter: Annotated[list[str] | None, typer.Option("--ip-adapter", help="Which reads that.")] = None,
     model: Model = "nexus/image-tiny",
     seed: Seed = None,
     device: Device = "auto",
@@ -49,6 +63,8 @@ def image(
     """Paints what PROMPT describes. Writes image.png unless -o says otherwise.
 
     nexus image "a red boat on the sea" -o boat.png
+
+    nexus image "…" --model FOLDER --steps 20 --lora style.safetensors:0.8 --control depth.png --controlnet FOLDER
     """
     from nexus.media.image import Image
 
@@ -56,7 +72,13 @@ def image(
         raise ValueError(f"--{'mask' if mask is not None else 'strength'} says how --image changes; give --image too")
     height, width = (None, None) if size is None else read_size(size)
     picture = IMAGE.clip(prompt, output, model, seed, device, as_json, stream=False)
+    added = Added(
+        loras=lora or (), controls=control or (), controlnets=controlnet or (), likes=like or (),
+        ip_adapters=ip_adapter or (),
+    )  # fmt: skip
     picture.make(
+        added.onto(model),
+        added.facts(),
         negative_prompt=negative,
         height=height,
         width=width,

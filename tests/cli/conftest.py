@@ -71,9 +71,10 @@ class CogVideoX(Stub):
 class PixArt(Stub):
     def generate(
         self, prompt, *, negative_prompt="", height=16, width=24, n_steps=20, guidance_scale=3.0, solver="euler",
-        seed=None, progress=None,
+        adapters=None, seed=None, progress=None,
     ):  # fmt: skip
-        given = {"negative_prompt": negative_prompt, "n_steps": n_steps, "guidance_scale": guidance_scale}
+        given = {"adapters": adapters} if adapters else {}
+        given |= {"negative_prompt": negative_prompt, "n_steps": n_steps, "guidance_scale": guidance_scale}
         self.work(progress, prompt=prompt, height=height, width=width, solver=solver, seed=seed, **given)
         return Image(np.full((height, width, 3), seed % 200, np.uint8))
 

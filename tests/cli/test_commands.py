@@ -95,6 +95,46 @@ def test_image_passes_its_options_on(run, models, tmp_path):
     assert json.loads(run("image", "a red boat", "--json")[1])["path"] == "image.png"
 
 
+def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
+    from nexus.hub import adapters
+
+    seen = []
+    monkeypatch.setattr(adapters, "add_lora", lambda model, path, weight: seen.append((str(path), weight)))
+    monkeypatch.setattr(adapters, "load_control", lambda path, model, picture, weight: (str(path), picture, weight))
+    monkeypatch.setattr(adapters, "load_picture_prompt", lambda path, model, picture, weight: (path, weight))
+    Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "depth.png")
+    given = ("--lora", "a.safetensors:0.8", "--lora", "b.safetensors", "--control", "depth.png:0.5")
+    given += ("--controlnet", "net", "--like", "depth.png", "--ip-adapter", "ip.bin")
+    code, _, err = run("image", "a boat", *given, "--model", "nexus/image-adapted")
+    assert (code, err) == (0, "") and seen == [("a.safetensors", 0.8), ("b.safetensors", 1.0)]
+    (control, like) = models["nexus/image-adapted"].calls[0]["adapters"]
+    assert control[0] == "net" and control[1].width == 4 and control[2] == 0.5 and like == ("ip.bin", 1.0)
+    settings = json.loads((tmp_path / "image.png.json").read_text())["settings"]
+    assert settings == {
+        "loras": ["a.safetensors:0.8", "b.safetensors"], "controls": ["depth.png:0.5"], "controlnets": ["net"],
+        "likes": ["depth.png"], "ip_adapters": ["ip.bin"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (("--control", "none.png"), "none.png: no such picture"),
+        (("--lora", "style.safetensors:much"), "'much' is no weight; write it as style.safetensors:0.8"),
+        (
+            ("--control", "in.png", "--controlnet", "a", "--controlnet", "b"),
+            "one --controlnet for each --control, got 2",
+        ),
+        (("--like", "in.png"), "give one --ip-adapter for each --like, got 0 for 1"),
+        (("--control", "in.png"), "nexus/image-tiny holds no ControlNet"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(run, tmp_path, given, said):
+    Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
+    code, _, err = run("image", "a boat", *given)
+    assert code == 2 and said in err and not (tmp_path / "image.png").exists()
+
+
 def test_what_an_image_model_cannot_do_is_said_by_its_option(run, tmp_path):
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
     code, _, err = run("image", "a boat", "--image", "in.png")
