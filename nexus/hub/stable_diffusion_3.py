@@ -1,6 +1,7 @@
 """Stable Diffusion 3's official weights: a diffusers pipeline folder, its transformer alone, or Stability's file."""
 
-from nexus.hub import flow_scheduler, image_vae, mmdit
+from nexus.codecs.image_vae import ImageVAEConfig
+from nexus.hub import flow_scheduler, image_vae, mmdit, original_vae
 from nexus.hub.source import Source
 from nexus.hub.tensors import read_tensors, tensor_names
 from nexus.models.diffusion.mmdit import MMDiT
@@ -10,14 +11,15 @@ from nexus.text.clip import clip_from_folder
 from nexus.text.encoders import from_folder
 from nexus.text.picture_prompts import SD3Prompts
 
-_PREFIX = "model.diffusion_model."  # of the network's tensors in Stability's file
+# Parts of Stability's files; some hold text encoders too, which are left out, as their words and T5's are not there.
+_NETWORK, _VAE, _TEXT = "model.diffusion_model.", "first_stage_model.", "text_encoders."
 _TOKENS = 256  # that T5 reads
 
 
 def recognise(source: Source) -> bool:
     if source.is_folder:
         return source.config.get("_class_name") in {"StableDiffusion3Pipeline", "SD3Transformer2DModel"}
-    return mmdit.is_original({name.removeprefix(_PREFIX) for name in tensor_names(source)})
+    return mmdit.is_original({name.removeprefix(_NETWORK) for name in tensor_names(source)})
 
 
 def kind(source: Source) -> str:
@@ -25,11 +27,9 @@ def kind(source: Source) -> str:
 
 
 def load(source: Source) -> StableDiffusion3:
-    """A pipeline ready to generate; of a network alone, one without autoencoder and text encoders."""
+    """A pipeline ready to generate; of a file without text encoders, of a network alone without autoencoder too."""
     if not source.is_folder:
-        state = read_tensors(source)
-        own = {name.removeprefix(_PREFIX): t for name, t in state.items() if name.startswith(_PREFIX)} or state
-        return complete(mmdit.load_original(own, source.name), FlowLevels())
+        return load_file(source)
     if source.config["_class_name"] == "SD3Transformer2DModel":
         return complete(mmdit.load_folder(source), FlowLevels())
     vae = image_vae.load(source.part("vae"))
@@ -37,6 +37,30 @@ def load(source: Source) -> StableDiffusion3:
     side = network.config.sample_size * vae.config.spatial_compression_ratio
     model = complete(network, flow_scheduler.load_levels(source), side)
     model.image_vae, model.text_encoder = vae, text_encoder(source, network.config.text_dim)
+    return model
+
+
+def load_file(source: Source) -> StableDiffusion3:
+    """Stability's file, with or without the autoencoder.
+
+    Raises:
+        ValueError: tensors that do not fit, or that belong to nothing we know.
+    """
+    state = read_tensors(source)
+    if not any(name.startswith(_NETWORK) for name in state):
+        return complete(mmdit.load_original(state, source.name), FlowLevels())
+    unknown = [name for name in state if not name.startswith((_NETWORK, _VAE, _TEXT))]
+    if unknown:
+        raise ValueError(f"{source.name}: {len(unknown)} tensors of no part that is known: {', '.join(unknown[:3])} …")
+    network, vae = (
+        {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
+        for part in (_NETWORK, _VAE)
+    )
+    model = complete(mmdit.load_original(network, source.name), FlowLevels())
+    if vae:
+        official = ImageVAEConfig.sd3()
+        factors = {"scaling_factor": official.scaling_factor, "shift_factor": official.shift_factor}
+        model.image_vae = original_vae.load_original(vae, source.name, **factors)
     return model
 
 

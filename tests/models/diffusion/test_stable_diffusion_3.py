@@ -1,5 +1,7 @@
 """Stable Diffusion 3: whole pipelines against diffusers' on random weights, prompts, learning, what it refuses."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from test_mmdit import original_state, reference
 
 import nexus
+from nexus.codecs.image_vae import ImageVAE, ImageVAEConfig
 from nexus.media.image import Image
 from nexus.models.diffusion.mmdit import MMDiTConfig
 from nexus.models.diffusion.stable_diffusion_3 import StableDiffusion3, StableDiffusion3Config
@@ -172,13 +175,44 @@ def test_weighted_words_count_in_the_clips_and_are_plain_words_to_t5(folder):
     assert changed.tolist() == [i == 2 for i in range(12)]
 
 
-def test_stabilitys_file_is_known(tmp_path):
+def original_vae(state, n=4):
+    """Our autoencoder's tensors as latent diffusion first named them; its decoder counted sizes from the other end."""
+    rules = [(r"\.blocks\.", ".block."), (r"\.shortcut\.", ".nin_shortcut."), (r"\.middle\.0\.", ".mid.block_1.")]
+    rules += [(r"\.middle\.2\.", ".mid.block_2."), (r"\.middle\.1\.out\.", ".mid.attn_1.proj_out.")]
+    rules += [(r"\.middle\.1\.", ".mid.attn_1."), (r"(down|up)\.(\d)\.resample\.", r"\1.\2.\1sample.")]
+    made = {}
+    for name, tensor in state.items():
+        name = re.sub(r"up\.(\d)", lambda m: f"up.{n - 1 - int(m[1])}", name)
+        for pattern, new in rules:
+            name = re.sub(pattern, new, name)
+        flat = ".attn_1." in name and tensor.ndim == 2
+        parts = tensor.chunk(3) if ".qkv." in name else [tensor]
+        for part, piece in zip("qkv", parts, strict=False):
+            made[name.replace(".qkv.", f".{part}.")] = (piece[..., None, None] if flat else piece).clone()
+    return made
+
+
+def test_stabilitys_file_is_known_with_its_autoencoder(tmp_path):
     state = original_state(reference(attention_head_dim=64, caption_projection_dim=128))
-    save_file({f"model.diffusion_model.{n}": t for n, t in state.items()}, tmp_path / "sd3_medium.safetensors")
-    model = nexus.load(tmp_path / "sd3_medium.safetensors", device="cpu")
+    file = {f"model.diffusion_model.{n}": t for n, t in state.items()}
+    save_file(file, tmp_path / "alone.safetensors")
+    model = nexus.load(tmp_path / "alone.safetensors", device="cpu")
     assert model.info.kind == "StableDiffusion3" and model.config.levels == FlowLevels()
     with pytest.raises(ValueError, match="StableDiffusion3 is a network without image_vae and text_encoder"):
         model.generate("a boat")
+    sizes = dict(dims=(32, 32, 32, 32), n_blocks=1, latent_channels=16, quant_conv=False)
+    vae = randomised(ImageVAE(ImageVAEConfig(**sizes)), 0.02)
+    file |= {f"first_stage_model.{n}": t for n, t in original_vae(vae.state_dict()).items()}
+    save_file(file | {"text_encoders.clip_l.logit_scale": torch.zeros(1)}, tmp_path / "sd3_medium.safetensors")
+    model = nexus.load(tmp_path / "sd3_medium.safetensors", device="cpu")
+    latent = torch.randn(1, 16, 4, 4)
+    torch.testing.assert_close(model.image_vae.decode(latent), vae.decode(latent))
+    assert (model.image_vae.config.scaling_factor, model.image_vae.config.shift_factor) == (1.5305, 0.0609)
+    with pytest.raises(ValueError, match="StableDiffusion3 is a network without text_encoder"):
+        model.generate("a boat")
+    save_file(file | {"other.weight": torch.zeros(1)}, tmp_path / "odd.safetensors")
+    with pytest.raises(ValueError, match="1 tensors of no part that is known: other"):
+        nexus.load(tmp_path / "odd.safetensors", device="cpu")
 
 
 @pytest.mark.parametrize("solver", ["dpmpp-2m", "dpmpp-2m-sde", "euler-ancestral", "unipc"])
