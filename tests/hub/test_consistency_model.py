@@ -90,3 +90,32 @@ def test_the_schedulers_settings_are_read(tmp_path):
     where.write_text(json.dumps(raw | {"s_noise": 1.007}))
     with pytest.raises(ValueError, match=r"s_noise = 1\.007"):
         nexus.load(tmp_path, device="cpu")
+
+
+@pytest.mark.slow
+def test_official_widths(tmp_path):
+    """The network of `openai/diffusers-cd_imagenet64_l2` with one block at each size where there are three."""
+    widths = {
+        "sample_size": 64,
+        "block_out_channels": (192, 384, 576, 768),
+        "norm_num_groups": 32,
+        "attn_norm_num_groups": 32,
+        "attention_head_dim": 64,
+        "down_block_types": ("ResnetDownsampleBlock2D", *["AttnDownBlock2D"] * 3),
+        "up_block_types": (*["AttnUpBlock2D"] * 3, "ResnetUpsampleBlock2D"),
+        "num_class_embeds": 1000,
+    }
+    torch.manual_seed(0)
+    network = diffusers.UNet2DModel(**(ADM | widths)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        diffusers.ConsistencyModelPipeline(network, diffusers.CMStochasticIterativeScheduler()).save_pretrained(
+            tmp_path
+        )
+        x, time, label = torch.randn(2, 3, 16, 24), torch.tensor([1095.0, -300.0]), torch.tensor([145, 999])
+        theirs = network(x, time, class_labels=label).sample
+        del network
+        ours = nexus.load(tmp_path, device="cpu").network(x, time, label)
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours, theirs, atol=1e-5 * max(1.0, theirs.abs().max().item()), rtol=1e-4)

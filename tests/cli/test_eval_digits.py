@@ -1,0 +1,61 @@
+"""`nexus eval digits-table`: rows that are there are measured once, the page's section alone is rewritten."""
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("sklearn")
+
+from nexus.cli import digits_rows, eval_digits
+from nexus.cli.main import app
+from nexus.metrics import evaluate_digits
+from nexus.metrics.digits_table import BEGIN, END, Claim, Row
+from nexus.recipes import digits_flow
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A flow that was never trained, one row more than there are weights, and no features to wait for."""
+    place = tmp_path / "runs"
+    digits_flow.recipe.export(digits_flow.recipe.build(), place / "digits-flow" / "weights")
+    rows = (
+        Row(name="one", run="digits-flow", settings={"n_steps": 1}),
+        Row(name="two", run="digits-flow", settings={"n_steps": 2}, untrained=True),
+        Row(name="none", run="digits-lcm"),
+    )
+    claims = (Claim(words="one beats two", first="one", second="two", figure="MS-SSIM within class"),)
+    monkeypatch.setattr(digits_rows, "ROWS", rows)
+    monkeypatch.setattr(digits_rows, "CLAIMS", claims)
+
+    def no_features(image, seed):
+        raise ValueError("left out")
+
+    monkeypatch.setattr(evaluate_digits, "frechet", no_features)
+    evaluate_digits.baselines.cache_clear()
+    yield place
+    evaluate_digits.baselines.cache_clear()
+
+
+def test_the_table(runs, tmp_path, monkeypatch):
+    page = tmp_path / "results.md"
+    page.write_text(f"# Results\n{BEGIN}\nold\n{END}\nend\n")
+    command = ["eval", "digits-table", "--runs", str(runs), "--page", str(page), "--items", "20"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    text = page.read_text()
+    assert text.startswith("# Results\n") and text.endswith(f"{END}\nend\n") and "old" not in text
+    assert "| one |" in text and "| two |" in text and "*held-out digits*" in text and "- one beats two: " in text
+    assert (tmp_path / "digits.png").is_file() and "digits-lcm has no weights" in first.output
+
+    def again(*_, **__):
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr(evaluate_digits, "evaluate_digits", again)
+    assert CliRunner().invoke(app, command).exit_code == 0 and page.read_text() == text
+
+
+def test_what_cannot_be_is_refused_before_work(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(eval_digits, "_section", lambda *_: pytest.fail("work was started"))
+    page = tmp_path / "results.md"
+    page.write_text("no place for a table")
+    with pytest.raises(ValueError, match="needs the lines"):
+        eval_digits.digits_table(runs=runs, page=page, items=20)
