@@ -23,7 +23,7 @@ from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Obje
 class StorybookCycleGAN(Recipe):
     name: str = "storybook-cycle-gan"
     loop: LoopConfig = LoopConfig(
-        steps=2000, ema_decay=0.995, log_every=50, validate_every=500, validation_batches=1, save_every=250
+        steps=1200, ema_decay=0.995, log_every=50, validate_every=400, validation_batches=1, save_every=200
     )
     optimizer: OptimizerConfig = field(default_factory=lambda: adam(5e-4))
     judges_optimizer: OptimizerConfig = field(default_factory=lambda: adam(5e-4))
