@@ -36,13 +36,13 @@ SHUFFLE = SD_15 | {"global_pool_conditions": True}
 KINDS = {"sd-1.5": SD_15, "sd-2.1": SD_21, "xl": XL, "bgr": BGR, "shuffle": SHUFFLE}
 
 
-def reference_of(settings):
+def reference_of(settings, spread=0.15):
     """With weights that matter everywhere: zero convolutions would make any two alike."""
     torch.manual_seed(0)
     reference = diffusers.ControlNetModel(**settings).eval()
     with torch.no_grad():
         for parameter in reference.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
+            parameter.add_(spread * torch.randn_like(parameter))
     return reference
 
 
@@ -161,6 +161,29 @@ def test_official_sizes():
         with torch.device("meta"):
             ours, theirs = ControlNet(ControlNetConfig(network=config)), diffusers.ControlNetModel(**settings)
         assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.slow
+def test_equals_the_reference_at_the_official_widths(tmp_path):
+    """Two of four sizes of the ControlNets for 1.5, the hint as it is; 120 million parameters."""
+    reference = reference_of(
+        {
+            "block_out_channels": (320, 640),
+            "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "cross_attention_dim": 768,
+        },
+        spread=0.02,
+    )
+    reference.save_pretrained(tmp_path)
+    ours = load(Source("official", tmp_path)).eval()
+    x, step, text, hint = (
+        torch.randn(1, 4, 24, 32),
+        torch.tensor([871]),
+        torch.randn(1, 77, 768),
+        torch.rand(1, 3, 192, 256),
+    )
+    with torch.no_grad():
+        assert_same(ours(x, step, text, ours.see(hint)), reference(x, step, text, hint))
 
 
 def test_bad_input_is_refused(tmp_path):

@@ -85,6 +85,36 @@ def test_every_layer_has_its_place(kind, tmp_path):
     assert all(spelled[name.replace(".", "_")] == place for name, place in found.items())
 
 
+@pytest.mark.parametrize("preset", ["sd_15", "sdxl"])
+def test_every_layer_of_the_official_networks_has_its_place(preset):
+    """By names and rows, without weights."""
+    from nexus.models.diffusion.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+
+    xl = {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": XL["down_block_types"],
+        "up_block_types": XL["up_block_types"],
+        "cross_attention_dim": 2048,
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+    with torch.device("meta"):
+        if preset == "sd_15":
+            network = ConditionalUNet(ConditionalUNetConfig())
+            reference = diffusers.UNet2DConditionModel(cross_attention_dim=768)
+        else:
+            network, reference = ConditionalUNet(ConditionalUNetConfig.sdxl()), diffusers.UNet2DConditionModel(**xl)
+    layers = {n: m for n, m in reference.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
+    found = places(network)
+    assert found.keys() == layers.keys()
+    assert all(place.stop_row - place.first_row == len(layers[name].weight) for name, place in found.items())
+    assert len(lookup(network)) >= len(layers)
+
+
 @pytest.mark.parametrize("kind", ["mmdit", "flux_transformer"])
 def test_first_names_of_transformers_are_those_that_their_loaders_read(kind):
     """As `lora_unet_double_blocks_0_img_attn_qkv`."""
