@@ -18,13 +18,13 @@ from nexus.metrics.figures import Card, Evaluation, Figure, Item, figure
 from nexus.metrics.frechet import frechet_figure
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.judging import Progress
+from nexus.metrics.modes import classes_covered
 from nexus.metrics.ms_ssim import ms_ssim
 
 RIGHT, FRECHET, LIKENESS, COVERED = "class right", "Fréchet distance", "MS-SSIM within class", "classes covered"
 NOVELTY = "distance to the nearest training digit, over held-out digits'"
 EVALUATIONS, SECONDS = "network evaluations a picture", "seconds a picture"
 PARTNERS = 8  # of the same class that each picture is compared with
-LEAST_SHARE = 0.2  # of its equal share that a class must have to be covered
 BATCH = 50
 
 Make = Callable[[Sequence[int], int], list[Image]]  # (classes, seed) to pictures, item i by seed + i
@@ -159,8 +159,7 @@ def judged(image: Tensor, asked: Sequence[int] | None, seed: int) -> tuple[tuple
     figures.append(figure(LIKENESS, alike, unit="", better="lower", card=plain))
     far = nearest_training(digits("valid", size).image).mean()
     figures.append(figure(NOVELTY, (nearest_training(image) / far).tolist(), unit="", better="higher", card=plain))
-    counts = np.bincount(classes, minlength=N_CLASSES)
-    covered = float((counts >= LEAST_SHARE * n / N_CLASSES).sum())
+    covered = float(classes_covered(torch.from_numpy(classes), N_CLASSES))
     figures.append(Figure(name=COVERED, value=covered, low=covered, high=covered, unit="", better="higher", card=told))
     return tuple(figures), tuple(left_out)
 
