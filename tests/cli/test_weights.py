@@ -7,6 +7,7 @@ import pytest
 from nexus.cli.main import main
 from nexus.hub.source import embedded_names
 from nexus.media.audio import Audio
+from nexus.media.image import Image
 from nexus.media.video import Video
 
 SHORT = {
@@ -22,6 +23,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 def needs(name):
     assert name in embedded_names(), f"{name} does not come along"
+
+
+def test_a_picture(tmp_path, monkeypatch, capsys):
+    needs("nexus/image-tiny")
+    monkeypatch.chdir(tmp_path)
+    given = ["a red boat on the sea", "--steps", "2", "--seed", "3", "--device", "cpu", "--json"]
+    assert main(["image", *given]) == 0
+    told = json.loads(capsys.readouterr().out)
+    picture = Image.load(told["path"])
+    assert told["model"] == "nexus/image-tiny" and told["licence"] == "Apache-2.0"
+    assert (picture.width, picture.height) == (told["width"], told["height"]) == (64, 64)
+    assert picture.pixels.std() > 20
 
 
 @pytest.mark.parametrize("name", SHORT)
