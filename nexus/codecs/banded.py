@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nexus.codecs.cogvideox_vae import LatentDistribution
 from nexus.codecs.image_vae import ImageVAE, Stage
+from nexus.codecs.stills import Stills
 from nexus.nn.image_blocks import ResidualBlock, Upsample, double
 
 Band = Float[Tensor, "1 C R W"]
@@ -76,15 +77,16 @@ class Features:
         return F.silu(rows * scale[:, None, None] + shift[:, None, None])
 
 
-def decode_large(vae: ImageVAE, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:
+def decode_large(vae: ImageVAE | Stills, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:
     """As `vae.decode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
-    return (vae.decode if latent[0, 0].numel() <= _WHOLE else partial(decode_banded, vae))(latent)
+    whole = isinstance(vae, Stills) or latent[0, 0].numel() <= _WHOLE
+    return vae.decode(latent) if whole else decode_banded(vae, latent)
 
 
-def encode_large(vae: ImageVAE, image: Float[Tensor, "B C Y X"]) -> LatentDistribution:
+def encode_large(vae: ImageVAE | Stills, image: Float[Tensor, "B C Y X"]) -> LatentDistribution:
     """As `vae.encode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
-    whole = image[0, 0].numel() <= _WHOLE * vae.config.spatial_compression_ratio**2
-    return (vae.encode if whole else partial(encode_banded, vae))(image)
+    whole = isinstance(vae, Stills) or image[0, 0].numel() <= _WHOLE * vae.config.spatial_compression_ratio**2
+    return vae.encode(image) if whole else encode_banded(vae, image)
 
 
 def decode_banded(vae: ImageVAE, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:

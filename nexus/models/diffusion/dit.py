@@ -20,7 +20,6 @@ from nexus.models.diffusion.latent_pictures import (
     check_steps,
     check_whole,
     decoded,
-    first_state,
     size_of,
     walked,
 )
@@ -28,7 +27,7 @@ from nexus.process.diffusion import Network, data_field, diffusion_loss
 from nexus.process.guidance import extrapolate
 from nexus.process.levels import Path
 from nexus.process.named import named
-from nexus.process.noise import generators
+from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, leading, linear, without_last
 
 Label = int | str
@@ -135,7 +134,9 @@ class DiT(nn.Module):
         solver = config.solver if solver is None else solver
         solve, path, rngs = named(solver, SOLVERS), self.path(n_steps, solver), generators(seed, len(label))
         like = self.network.proj_out.weight
-        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, None)
+        ratio = self.image_vae.config.spatial_compression_ratio
+        shape = (config.network.in_channels, size[0] // ratio, size[1] // ratio)
+        x = gaussian(shape, rngs, device=like.device, dtype=like.dtype)
         guided = self.guided(label.to(like.device), config.guidance_scale if guidance_scale is None else guidance_scale)
         x = walked(solve(data_field(guided, "noise"), x, path, rngs), n_steps, progress)
         pictures = decoded(self.image_vae, x)

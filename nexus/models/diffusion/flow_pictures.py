@@ -1,4 +1,4 @@
-"""How Stable Diffusion 3 and FLUX paint: a straight flow from noise, from a picture, or into a part of one.
+"""How Stable Diffusion 3, FLUX and PixArt paint: from noise, from a picture, or into a part of one.
 
 Axes: B batch, D latent channels, H height, W width.
 """
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nexus.codecs.image_vae import ImageVAE
+from nexus.codecs.stills import Stills
 from nexus.media.image import Image
 from nexus.models.diffusion.latent_pictures import Progress, decoded, walked
 from nexus.models.diffusion.latent_start import Beginner, Start
-from nexus.process.diffusion import Network, data_field
+from nexus.process.diffusion import Network, Prediction, data_field
 from nexus.process.inpainting import inpainted
 from nexus.process.levels import Path
 from nexus.process.named import NamedSolver
@@ -24,22 +25,23 @@ SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
 class Painting:
     """What is painted, checked already: `path` begins where `image`, if there is one, is left to be changed."""
 
-    vae: ImageVAE
+    vae: ImageVAE | Stills
     size: tuple[int, int]  # height and width in pixels
     path: Path
     image: Image | None = None
     mask: Image | None = None  # white where the picture is painted anew
+    prediction: Prediction = "flow"
 
     def paint(
         self,
-        velocity: Network,
+        network: Network,
         solve: NamedSolver,
         rngs: list[torch.Generator],
         like: Tensor,
         progress: Progress | None,
     ) -> list[Image]:
         """The pictures, one for each of `rngs`, computed in the device and dtype of `like`."""
-        start, field = self.start(rngs, like), data_field(velocity, "flow")
+        start, field = self.start(rngs, like), data_field(network, self.prediction)
         if start.kept is not None and start.mask is not None:
             field = inpainted(field, start.kept, start.mask)
         states = solve(field, start.state, self.path, rngs)

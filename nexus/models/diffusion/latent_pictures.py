@@ -1,11 +1,10 @@
-"""What systems that diffuse latents do alike around their networks: requests checked, a start, the walk, pictures.
+"""What systems that diffuse latents do alike around their networks: requests checked, the walk, pictures.
 
 Axes: B batch, D latent channels, H height, W width.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,10 +13,8 @@ from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
 from nexus.process.levels import Path
-from nexus.process.noise import gaussian
 
 Progress = Callable[[int, int], None]
-Rngs = list[torch.Generator]
 Codec = ImageVAE | Stills
 
 
@@ -82,26 +79,6 @@ def part_of(path: Path, strength: float | int, image: Image | None) -> Path:
     return path[int(max(n_steps - n_steps * strength, 0)) :]
 
 
-def first_state(
-    vae: Codec, channels: int, size: tuple[int, int], path: Path, rngs: Rngs, like: Tensor, image: Image | None
-) -> Float[Tensor, "B D H W"]:
-    """Noise in the device and dtype of `like`, or the picture's latents noised to the first level of the path."""
-    ratio = vae.config.spatial_compression_ratio
-    shape = (channels, size[0] // ratio, size[1] // ratio)
-
-    def noise() -> Tensor:
-        return gaussian(shape, rngs, device=like.device, dtype=like.dtype)
-
-    if image is None:
-        return noise()
-    pixels = image.over_white()
-    if (image.height, image.width) != size:
-        pixels = pixels.resize(*size)
-    distribution = vae.encode(pixels.tensor()[None].to(like))
-    data = vae.scaled(distribution.sample(noise()))
-    return path[0].alpha * data + path[0].sigma * noise()
-
-
 def walked(states: Iterable[Tensor], n_steps: int, progress: Progress | None) -> Tensor:
     """The last state; `progress` hears of each."""
     walk = []
@@ -114,8 +91,4 @@ def walked(states: Iterable[Tensor], n_steps: int, progress: Progress | None) ->
 
 def decoded(vae: Codec, latents: Float[Tensor, "B D H W"]) -> list[Image]:
     """Pictures, made one by one so that memory does not grow with the batch; large ones in bands."""
-    pictures = []
-    for latent in latents:
-        whole = vae.unscaled(latent[None])
-        pictures.append(decode_large(vae, whole) if isinstance(vae, ImageVAE) else vae.decode(whole))
-    return [Image.from_tensor(picture[0]) for picture in pictures]
+    return [Image.from_tensor(decode_large(vae, vae.unscaled(latent[None]))[0]) for latent in latents]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nexus.codecs.banded import encode_large
 from nexus.codecs.image_vae import ImageVAE
+from nexus.codecs.stills import Stills
 from nexus.media.image import Image
 from nexus.process.levels import Level
 from nexus.process.noise import gaussian
@@ -48,7 +49,7 @@ class Beginner:
         noise_scale: of the noise that a whole path begins with (`StepLevels.noise_scale`).
     """
 
-    vae: ImageVAE
+    vae: ImageVAE | Stills
     size: tuple[int, int]
     level: Level
     noise_scale: float

@@ -17,20 +17,19 @@ from torch import Tensor, nn
 from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
+from nexus.models.diffusion.flow_pictures import Painting
 from nexus.models.diffusion.latent_pictures import (
     Progress,
     check_steps,
     check_whole,
-    decoded,
-    first_state,
     listed,
     negatives,
     part_of,
     size_of,
-    walked,
 )
+from nexus.models.diffusion.latent_start import check_mask
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
-from nexus.process.diffusion import Network, data_field, diffusion_loss
+from nexus.process.diffusion import Network, diffusion_loss
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_distillation import consistency_levels
 from nexus.process.guidance import guided_halves
@@ -148,7 +147,8 @@ class PixArt(nn.Module):
         guidance_scale: float | None = None,
         solver: str | None = None,
         image: Image | None = None,
-        strength: float = 0.6,
+        mask: Image | None = None,
+        strength: float | int = 0.6,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -159,6 +159,7 @@ class PixArt(nn.Module):
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc; of a distilled model lcm.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
+            mask: of the picture's size, white where it is painted anew.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -169,6 +170,7 @@ class PixArt(nn.Module):
         check_whole(self, "image_vae", "text_encoder")
         multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
         size = size_of(height, width, image, config.size, multiple)
+        check_mask(image, mask, size, must=False)
         n_steps = config.steps if n_steps is None else n_steps
         check_steps(n_steps, MOST_STEPS - 1)
         solve = named(config.solver if solver is None else solver, DISTILLED if config.distilled else SOLVERS)
@@ -177,11 +179,10 @@ class PixArt(nn.Module):
             raise ValueError(f"guidance is learnt into this distilled model: leave guidance_scale at 1, got {scale:g}")
         path = part_of(config.path(n_steps), strength, image)
         network = self.guided(prompts, negatives(negative_prompt, len(prompts)), scale, size)
-        field = data_field(network, "flow" if config.process == "flow" else "noise")
-
+        prediction = "flow" if config.process == "flow" else "noise"
+        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask, prediction=prediction)
         rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        x = first_state(self.image_vae, config.network.in_channels, size, path, rngs, like, image)
-        pictures = decoded(self.image_vae, walked(solve(field, x, path, rngs), len(path) - 1, progress))
+        pictures = painting.paint(network, solve, rngs, like, progress)
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def guided(self, prompts: list[str], negative: list[str], scale: float | int, size: tuple[int, int]) -> Network:

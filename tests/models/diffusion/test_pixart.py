@@ -160,7 +160,7 @@ def test_a_pipeline_folder_makes_the_pictures_of_the_reference(kind, tmp_path):
         clean_caption=False,
     ).images
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nexus.models.diffusion.latent_pictures.gaussian", lambda *_, **__: noise.clone())
+        patch.setattr("nexus.models.diffusion.latent_start.gaussian", lambda *_, **__: noise.clone())
         made = model.generate(
             prompts, negative_prompt="big", height=48, width=32, n_steps=5, guidance_scale=3.0, seed=0
         )
@@ -203,6 +203,22 @@ def test_a_picture_to_start_from_is_kept_the_more_the_weaker(model):
 
     (little, few), (much, all_steps) = change(0.1), change(1.0)
     assert (few, all_steps) == (1, 10) and little < much
+
+
+def test_a_part_is_painted_and_the_rest_kept(model):
+    start = Image(np.random.default_rng(0).integers(0, 255, (16, 8, 3)).astype(np.uint8))
+    half = np.zeros((16, 8, 3), np.uint8)
+    half[8:] = 255
+    seen: list[torch.Tensor] = []
+    hook = model.image_vae.video_vae.decoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    for seed in (0, 0, 1):
+        model.generate("a boat", image=start, mask=Image(half), n_steps=4, seed=seed)
+    hook.remove()
+    one, again, other = seen
+    assert torch.equal(one, again)
+    assert (one - other)[..., 4:, :].abs().mean() > 3 * (one - other)[..., :4, :].abs().mean()
+    with pytest.raises(ValueError, match="a mask says where image is painted anew; give image too"):
+        model.generate("a boat", mask=Image(half))
 
 
 def test_progress_counts_steps_and_may_stop(model):
