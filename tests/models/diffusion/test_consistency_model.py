@@ -79,8 +79,8 @@ def test_training_alone_pulls_neighbouring_states_together():
     """At the data's own noise both states are one picture's; a network that ignores x has nothing left to learn."""
     config = ConsistencyModelConfig(network=network(2), size=(8, 8))
     torch.manual_seed(0)
-    _, losses = learnt(ConsistencyModel(config), 40, lr=4e-3, n_levels=11)
-    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    _, losses = learnt(ConsistencyModel(config), 60, lr=4e-3, n_levels=11)
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_sampling_tells_progress_and_does_not_depend_on_the_batch():
