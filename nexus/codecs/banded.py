@@ -79,14 +79,16 @@ class Features:
 
 def decode_large(vae: ImageVAE | Stills, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:
     """As `vae.decode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
-    whole = isinstance(vae, Stills) or latent[0, 0].numel() <= _WHOLE
-    return vae.decode(latent) if whole else decode_banded(vae, latent)
+    if isinstance(vae, Stills) or latent[0, 0].numel() <= _WHOLE:
+        return vae.decode(latent)
+    return decode_banded(vae, latent)
 
 
 def encode_large(vae: ImageVAE | Stills, image: Float[Tensor, "B C Y X"]) -> LatentDistribution:
     """As `vae.encode`; in bands beyond 1024 x 1024 pixels (of 8 x 8 a latent)."""
-    whole = isinstance(vae, Stills) or image[0, 0].numel() <= _WHOLE * vae.config.spatial_compression_ratio**2
-    return vae.encode(image) if whole else encode_banded(vae, image)
+    if isinstance(vae, Stills) or image[0, 0].numel() <= _WHOLE * vae.config.spatial_compression_ratio**2:
+        return vae.encode(image)
+    return encode_banded(vae, image)
 
 
 def decode_banded(vae: ImageVAE, latent: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C Y X"]:
