@@ -1,8 +1,8 @@
 # The checker takes what nn.Module holds by name for tensors or modules of any kind.
 # pyright: reportCallIssue=false
-"""`nexus/image-tiny-lcm`: `nexus/image-tiny` and its guidance, distilled to two steps (consistency distillation).
+"""`nexus/image-tiny` and its guidance, distilled to two steps (consistency distillation).
 
-nexus train image-tiny && nexus train image-tiny-lcm
+nexus train image-tiny-lcm && nexus image "a red boat on the sea" --model runs/image-tiny-lcm/weights
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class ImageTinyLCM(ImageTiny):
 
     name: str = "image-tiny-lcm"
     loop: LoopConfig = LoopConfig(
-        steps=800, precision="bf16", ema_decay=0.99, log_every=20, save_every=100, sample_every=0
+        steps=500, precision="bf16", ema_decay=0.99, log_every=20, save_every=100, sample_every=0
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-4, betas=(0.9, 0.98), warmup_steps=20, weight_decay=0.0)
     teacher: str = "nexus/image-tiny"
