@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Settings = dict[str, Any]
+from nexus.cli.clip import Settings, accepts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,11 @@ class Added:
             from nexus.hub import adapters
             from nexus.media.image import Image
 
+            if (self.controls or self.likes) and not accepts(model.generate, "adapters"):
+                raise ValueError(
+                    f"{model_name} is a {model.info.kind}, and --control and --like need a StableDiffusion; "
+                    "leave them out"
+                )
             for text in self.loras:
                 path, weight = weighted(text)
                 adapters.add_lora(model, path, weight)

@@ -49,8 +49,8 @@ class DigitsRecipe(Recipe):
     batch_size: int = 64
 
     def build(self) -> Any:
-        """The model before its first step."""
-        raise NotImplementedError
+        """The model before its first step; recipes that start from another's say `networks` instead."""
+        raise NotImplementedError(f"{type(self).__name__} says neither `build` nor `networks`")
 
     def networks(self) -> dict[str, nn.Module]:
         return {"model": self.build()}

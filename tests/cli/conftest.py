@@ -79,7 +79,13 @@ class PixArt(Stub):
         return Image(np.full((height, width, 3), seed % 200, np.uint8))
 
 
-KINDS = {"image": PixArt, "f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}
+class DiT(Stub):
+    def generate(self, prompt, *, height=16, width=24, seed=None, progress=None):
+        self.work(progress, prompt=prompt)
+        return Image(np.zeros((height, width, 3), np.uint8))
+
+
+KINDS = {"image": PixArt, "plain": DiT, "f5tts": F5TTS, "musicgen": MusicGen, "sound": MusicGen, "cogvideox": CogVideoX}
 
 
 @pytest.fixture

@@ -135,6 +135,14 @@ def test_adapters_that_cannot_be_are_refused(run, tmp_path, given, said):
     assert code == 2 and said in err and not (tmp_path / "image.png").exists()
 
 
+def test_a_model_without_controls_is_refused_before_they_are_loaded(run, models, tmp_path, monkeypatch):
+    Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
+    for given in (("--control", "in.png", "--controlnet", "net"), ("--like", "in.png", "--ip-adapter", "ip.bin")):
+        code, _, err = run("image", "a boat", "--model", "nexus/plain", *given)
+        assert code == 2 and "nexus/plain is a DiT, and --control and --like need a StableDiffusion" in err
+    assert not models["nexus/plain"].calls
+
+
 def test_what_an_image_model_cannot_do_is_said_by_its_option(run, tmp_path):
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
     code, _, err = run("image", "a boat", "--image", "in.png")

@@ -58,8 +58,8 @@ def size_of(
     if any(side < multiple or side % multiple for side in size):
         nearest = [max(round(side / multiple), 1) * multiple for side in size]
         raise ValueError(
-            f"height and width must be in multiples of {multiple}, got {size[0]}x{size[1]}; "
-            f"nearest is {nearest[0]}x{nearest[1]}"
+            f"width and height must be in multiples of {multiple}, got {size[1]}x{size[0]}; "
+            f"nearest is {nearest[1]}x{nearest[0]}"
         )
     return size
 

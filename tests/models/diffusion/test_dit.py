@@ -111,7 +111,7 @@ def test_learns_which_latents_a_class_has():
     [
         (1000, {}, "from 0 to 999, got 1000"),
         ("umbrela", {}, "no class is called 'umbrela'; nearest: umbrella"),
-        (1, {"height": 17}, "multiples of 16, got 17x16; nearest is 16x16"),
+        (1, {"height": 17}, "multiples of 16, got 16x17; nearest is 16x16"),
         (1, {"n_steps": 0}, "from 1 to 999"),
         (1, {"solver": "heun"}, "solver must be one of ddim"),
     ],

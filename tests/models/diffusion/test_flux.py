@@ -152,7 +152,7 @@ def test_learns_which_latents_a_text_has():
             {"guidance_scale": 3.5},
             r"\[schnell\] is distilled to need no guidance .* got guidance_scale 3.5",
         ),
-        (True, "a boat", {"height": 40}, "multiples of 16, got 40x1024; nearest is 32x1024"),
+        (True, "a boat", {"height": 40}, "multiples of 16, got 1024x40; nearest is 1024x32"),
         (True, "a boat", {"n_steps": 0}, "from 1 to 1000"),
         (True, "a boat", {"solver": "ddpm"}, "solver must be one of euler"),
     ],

@@ -29,9 +29,9 @@ def test_sizes_come_from_the_request_then_the_picture_then_the_model():
     assert size_of(None, None, None, (64, 64), 16) == (64, 64)
     assert size_of(None, None, PICTURE, (64, 64), 16) == (32, 48)
     assert size_of(16, None, PICTURE, (64, 64), 16) == (16, 48)
-    with pytest.raises(ValueError, match="multiples of 32, got 32x48; nearest is 32x64"):
+    with pytest.raises(ValueError, match="multiples of 32, got 48x32; nearest is 64x32"):
         size_of(None, None, PICTURE, (64, 64), 32)
-    with pytest.raises(ValueError, match="got 0x64; nearest is 16x64"):
+    with pytest.raises(ValueError, match="got 64x0; nearest is 64x16"):
         size_of(0, None, None, (64, 64), 16)
 
 

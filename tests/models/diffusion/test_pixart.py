@@ -237,7 +237,7 @@ def test_progress_counts_steps_and_may_stop(model):
     "settings, message",
     [
         ({"prompt": " "}, "the prompt is empty"),
-        ({"height": 17}, "multiples of 4, got 17x8; nearest is 16x8"),
+        ({"height": 17}, "multiples of 4, got 8x17; nearest is 8x16"),
         ({"n_steps": 0}, "n_steps must be from 1 to 999"),
         ({"strength": 0.0, "image": Image(np.zeros((16, 8, 3), np.uint8))}, "strength must be above 0"),
         ({"negative_prompt": ["a", "b"]}, "one text or 1 of them"),

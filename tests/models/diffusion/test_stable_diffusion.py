@@ -341,7 +341,7 @@ def test_the_loss_is_that_of_its_prediction_and_falls(kind):
 
 def test_what_cannot_be_is_refused(model, folder):
     cases = [
-        (r"multiples of 8, got 33x32; nearest is 32x32", {"height": 33}),
+        (r"multiples of 8, got 32x33; nearest is 32x32", {"height": 33}),
         (r"n_steps must be from 1 to 999, got 0", {"n_steps": 0}),
         (r"n_steps must be from 1 to 999, got 5000", {"n_steps": 5000}),
         (r"solver must be one of .*nearest is dpmpp-2m", {"solver": "dpmpp-2n"}),

@@ -248,7 +248,7 @@ def test_learns_which_latents_a_text_has():
     ("prompt", "settings", "message"),
     [
         (" ", {}, "the prompt is empty"),
-        ("a boat", {"width": 40}, "multiples of 16, got 32x40; nearest is 32x32"),
+        ("a boat", {"width": 40}, "multiples of 16, got 40x32; nearest is 32x32"),
         ("a boat", {"width": 208}, "at most 192"),
         ("a boat", {"n_steps": 1001}, "from 1 to 1000"),
         ("a boat", {"solver": "lcm"}, "solver must be one of euler"),
