@@ -30,3 +30,21 @@ def test_an_unknown_name_gets_the_nearest():
         named("dpm++2m")
     with pytest.raises(ValueError, match=r"one of euler, heun, got 'lcm'"):
         named("lcm", ("euler", "heun"))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_draws_if_its_name_says_so(name):
+    """From the same noise, other generators give other samples only where noise is drawn on the way."""
+
+    def field(x, level: Level):
+        return x / (1 + level.ratio**2)
+
+    noise, path = 5 * gaussian((6,), generators(0, 2)), exploding(karras(5, 0.1, 6))
+
+    def sample(seed):
+        *_, last = named(name)(field, noise, path, generators(seed, 2))
+        return last
+
+    draws = {"ddpm", "euler-ancestral", "dpmpp-2m-sde", "lcm"}
+    assert sample(1).equal(sample(1))
+    assert sample(1).equal(sample(2)) == (name not in draws)
