@@ -11,11 +11,11 @@ import torch
 from nexus.data.storybook import StoryClip
 from nexus.media import Image
 from nexus.metrics.chance import other_prompts
-from nexus.metrics.figures import Card, Evaluation, Figure
-from nexus.metrics.frechet import frechet_figure
+from nexus.metrics.figures import Evaluation, Figure
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, digest, version
 from nexus.metrics.judging import Progress, items_of, judge_all, present
 from nexus.metrics.ms_ssim import ms_ssim
+from nexus.metrics.picture_distance import picture_distance
 from nexus.metrics.picture_features import PACKAGE, weights_file
 from nexus.metrics.still_judge import SeenStill, StillJudge, empty_still, held_out_stills
 
@@ -128,7 +128,11 @@ def evaluate_image(
     asking = [judge for judge in judges if judge.measures[0].name == THING]
     if asking:
         baselines["other prompts (chance)"] = other_prompts(ours, asking, seed=seed)
-    distance, untold = picture_distance(eyes, made, real, seed) if fid else ((), ())
+    distance, untold = ((), ())
+    if fid:
+        distance, untold = picture_distance(
+            lambda: tuple(np.asarray(eyes.judge().features(images)) for images in (made, real)), seed=seed
+        )
     return Evaluation(
         kind="image",
         model=model.info.name,
@@ -190,23 +194,3 @@ def through_codec(vae: Any, image: Image) -> Image:
     parameter = next(vae.parameters())
     pixels = image.tensor()[None].to(parameter.device, parameter.dtype)
     return Image.from_tensor(vae.decode(vae.encode(pixels).mean)[0].float().cpu())
-
-
-def picture_distance(
-    eyes: Eyes, made: Sequence[Image], real: Sequence[Image], seed: int
-) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
-    """The Fréchet distance of the pictures, or why there is none."""
-    try:
-        ours, theirs = (np.asarray(eyes.judge().features(images)) for images in (made, real))
-        card = Card(
-            judge="EfficientNet-Lite0",
-            version=version(PACKAGE.replace("_", "-")),
-            weights=digest(weights_file()),
-            items=len(ours),
-            resampling="",
-            crop="",
-            seed=seed,
-        )
-        return (frechet_figure("FID∞ (EfficientNet-Lite0)", ours, theirs, card=card, seed=seed),), ()
-    except (MissingJudge, ValueError) as why:
-        return (), (str(why),)

@@ -10,10 +10,10 @@ import torch
 from nexus.data.storybook import StoryClip
 from nexus.media import Video
 from nexus.metrics.chance import other_prompts
-from nexus.metrics.figures import Card, Evaluation, Figure
-from nexus.metrics.frechet import frechet_figure
+from nexus.metrics.figures import Evaluation, Figure
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, digest, version
 from nexus.metrics.judging import Progress, items_of, judge_all, present
+from nexus.metrics.picture_distance import picture_distance
 from nexus.metrics.picture_features import PACKAGE, PictureNetwork, weights_file
 from nexus.metrics.storybook_clips import empty_place, held_out
 from nexus.metrics.storybook_judge import Seen, StorybookJudge, asked_direction
@@ -158,7 +158,11 @@ def evaluate_video(
     asking = [judge for judge in judges if judge.measures[0].name == THING]
     if asking:
         baselines["other prompts (chance)"] = other_prompts(ours, asking, seed=seed)
-    distance, untold = frame_distance(eyes, made, real, seed) if fid else ((), ())
+    distance, untold = ((), ())
+    if fid:
+        distance, untold = picture_distance(
+            lambda: frame_features(eyes, made, real), of="frames", crop="single frames", seed=seed
+        )
     return Evaluation(
         kind="video",
         model=model.info.name,
@@ -223,24 +227,11 @@ def through_autoencoder(vae: Any, video: Video) -> Video:
     return Video.from_tensor(vae.decode(vae.encode(pixels).mean)[0].float().cpu(), video.fps)
 
 
-def frame_distance(
-    eyes: Eyes, made: Sequence[Video], real: Sequence[Video], seed: int
-) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
-    """The Fréchet distance of single frames, or why there is none."""
-    try:
-        network = eyes.network()
-        ours, theirs = (
-            np.concatenate([network.features(video).numpy() for video in videos]) for videos in (made, real)
-        )
-        card = Card(
-            judge="EfficientNet-Lite0",
-            version=version(PACKAGE.replace("_", "-")),
-            weights=digest(weights_file()),
-            items=len(ours),
-            resampling="",
-            crop="single frames",
-            seed=seed,
-        )
-        return (frechet_figure("FID∞ of frames (EfficientNet-Lite0)", ours, theirs, card=card, seed=seed),), ()
-    except (MissingJudge, ValueError) as why:
-        return (), (str(why),)
+def frame_features(eyes: Eyes, *sets: Sequence[Video]) -> tuple[np.ndarray, ...]:
+    """Of every frame of each set.
+
+    Raises:
+        MissingJudge: the package with the network's weights is not installed.
+    """
+    network = eyes.network()
+    return tuple(np.concatenate([network.features(video).numpy() for video in videos]) for videos in sets)

@@ -9,6 +9,7 @@ from torch import nn
 
 from nexus.media import Image
 from nexus.metrics import evaluate_image as image
+from nexus.metrics import picture_distance
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.still_judge import SeenStill, StillJudge, held_out_stills
 
@@ -60,8 +61,9 @@ def judged(monkeypatch, tmp_path):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"eyes")
     monkeypatch.setattr(image, "StillJudge", KnowsTheStills)
-    monkeypatch.setattr(image, "weights_file", lambda: weights)
-    monkeypatch.setattr(image, "version", lambda package: f"{package} 1")
+    for module in (image, picture_distance):
+        monkeypatch.setattr(module, "weights_file", lambda: weights)
+        monkeypatch.setattr(module, "version", lambda package: f"{package} 1")
 
 
 def values(figures):

@@ -9,6 +9,7 @@ from torch import nn
 
 from nexus.media import Video
 from nexus.metrics import evaluate_video as video
+from nexus.metrics import picture_distance
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.picture_features import PictureNetwork
 from nexus.metrics.storybook_clips import held_out
@@ -75,8 +76,9 @@ def judged(monkeypatch, tmp_path):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"eyes")
     monkeypatch.setattr(video, "StorybookJudge", KnowsTheClips)
-    monkeypatch.setattr(video, "weights_file", lambda: weights)
-    monkeypatch.setattr(video, "version", lambda package: f"{package} 1")
+    for module in (video, picture_distance):
+        monkeypatch.setattr(module, "weights_file", lambda: weights)
+        monkeypatch.setattr(module, "version", lambda package: f"{package} 1")
 
 
 def values(figures):
