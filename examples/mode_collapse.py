@@ -2,8 +2,8 @@
 
 python examples/mode_collapse.py [folder] [seeds]
 
-Trains every teacher on the same generator for as many of its steps and prints two tables; about twenty minutes on one
-core for each seed. Runs that are there already go on or are taken as they are.
+Trains every teacher on the same generator for as many of its steps and prints two tables, with the processor time that
+each took. Runs that are there already go on or are taken as they are.
 """
 
 import sys
