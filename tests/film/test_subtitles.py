@@ -29,7 +29,7 @@ def timeline_of(*texts: str, seconds: float = 2.0) -> Timeline:
 def test_cues_are_in_order_and_fit_the_screen(texts, seconds):
     timeline = timeline_of(*texts, seconds=seconds)
     shown = cues(timeline)
-    for cue, following in zip(shown, [*shown[1:], None], strict=True):
+    for cue, following in zip(shown, [*shown, None][1:], strict=True):  # of blank lines there are none
         assert 0 <= cue.start < cue.stop <= (following.start if following else timeline.duration)
         rows = cue.text.split("\n")
         assert len(rows) <= ROWS and all(len(row) <= COLUMNS for row in rows)
