@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from nexus.codecs.convolutional import ConvolutionalCodec
+from nexus.codecs.convolutional import ConvolutionalCodec, start_without_bias
 from nexus.nn.chain import Chain, Residual
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvState, ConvTranspose1d
@@ -158,6 +158,7 @@ class Dac(ConvolutionalCodec):
         self.config = config
         self.encoder, self.decoder = encoder(config), decoder(config)
         self.quantizer = FactorisedQuantizer(config.quantizer)
+        start_without_bias(self)
 
     @property
     def decoder_look_ahead(self) -> int:

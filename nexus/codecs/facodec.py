@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from nexus.codecs.convolutional import ConvolutionalCodec
+from nexus.codecs.convolutional import ConvolutionalCodec, start_without_bias
 from nexus.media.features import MelConfig, log_mel
 from nexus.nn.alias_free import AliasFree
 from nexus.nn.chain import Chain, Residual
@@ -97,17 +97,6 @@ def residual_unit(dim: int, dilation: int, weight_norm: bool) -> Residual:
 
 def residual_units(dim: int, weight_norm: bool) -> list[nn.Module]:
     return [residual_unit(dim, dilation, weight_norm) for dilation in (1, 3, 9)]
-
-
-def start_without_bias(network: nn.Module) -> None:
-    """Zeroes the biases of convolutions, as published.
-
-    A bias is the same in every frame: with torch's random ones a fresh encoder gives nearly one latent for all frames,
-    its codebooks fall to one or two codes, and learning never recovers.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv1d) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def encoder(config: FACodecConfig) -> Chain:

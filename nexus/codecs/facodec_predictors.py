@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nexus.codecs.facodec import FACodecOutput, residual_unit, start_without_bias
+from nexus.codecs.convolutional import start_without_bias
+from nexus.codecs.facodec import FACodecOutput, residual_unit
 from nexus.nn.alias_free import AliasFree
 from nexus.nn.chain import Chain
 from nexus.nn.gradient_reversal import reverse_gradient

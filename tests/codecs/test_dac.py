@@ -165,3 +165,12 @@ def test_learns_one_batch():
         optimizer.step()
         losses.append(values["mel"].item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_fresh_encoder_tells_frames_apart():
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = Dac(SMALL)
+        codes = model.encode(0.1 * torch.randn(1, 1, 1200))[0]
+        assert min(len(row.unique()) for row in codes) >= 6
+        assert not model.quantizer.codebooks[0].proj_in.bias.any()
