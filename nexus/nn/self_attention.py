@@ -23,7 +23,15 @@ class ToHeads(nn.Module):
         self.k_norm = nn.RMSNorm(dim // n_heads, eps=1e-6) if qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Heads:
+        return self.normed(self.bare(x))
+
+    def bare(self, x: Float[Tensor, "B T D"]) -> Heads:
+        """As projected, before the norms."""
         q, k, v = rearrange(self.qkv(x), "b t (three n e) -> three b n t e", three=3, n=self.n_heads)
+        return q, k, v
+
+    def normed(self, heads: Heads) -> Heads:
+        q, k, v = heads
         return self.q_norm(q), self.k_norm(k), v
 
 

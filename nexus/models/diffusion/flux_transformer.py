@@ -5,6 +5,7 @@ Axes: B batch, C latent channels, H height, W width, S text tokens, T patches (r
 text's summary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
+from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.joint import JointBlock, Stream
 from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
 from nexus.nn.patch import PatchEmbed, from_patches
@@ -77,14 +79,14 @@ class SingleBlock(nn.Module):
         return torch.addcmul(x, gate, self.wide_out(both))
 
 
-class FluxTransformer(nn.Module):
-    """A velocity field `noise - data` over latents, given text and its summary."""
+class Trunk(nn.Module):
+    """What FLUX and its ControlNet share: the way in, and a walk through blocks."""
 
     def __init__(self, config: FluxTransformerConfig):
         super().__init__()
         self.config = config
-        dim, n_heads, patch = config.dim, config.n_heads, config.patch_size
-        self.patches_in = PatchEmbed(config.in_channels, dim, patch)
+        dim, n_heads = config.dim, config.n_heads
+        self.patches_in = PatchEmbed(config.in_channels, dim, config.patch_size)
         self.text_in = nn.Linear(config.text_dim, dim)
         self.time_embed = TimeEmbedding(dim)
         self.guidance_embed = TimeEmbedding(dim) if config.guidance else None
@@ -93,13 +95,60 @@ class FluxTransformer(nn.Module):
             JointBlock(Stream(dim, n_heads, True), Stream(dim, n_heads, True)) for _ in range(config.n_double_layers)
         )
         self.single_blocks = nn.ModuleList(SingleBlock(dim, n_heads) for _ in range(config.n_single_layers))
-        self.norm_out = AdaptiveNorm(dim)
-        self.proj_out = nn.Linear(dim, patch * patch * config.out_channels)
         self.checkpoint_blocks = False
 
     def gradient_checkpointing_enable(self) -> None:
         """Recomputes each block in the backward pass instead of keeping its activations."""
         self.checkpoint_blocks = True
+
+    def vector(
+        self, time: Float[Tensor, " B"], summary: Float[Tensor, "B P"], guidance: Float[Tensor, " B"] | None
+    ) -> Float[Tensor, "B D"]:
+        """What modulates all blocks.
+
+        Raises:
+            ValueError: a guidance too many or too few.
+        """
+        if (guidance is None) == self.config.guidance:
+            wanted = "give the `guidance` that it is told" if self.config.guidance else "it is told no `guidance`"
+            raise ValueError(f"this network: {wanted}")
+        vector = self.time_embed(time) + self.summary_embed(summary)
+        if self.guidance_embed is not None and guidance is not None:
+            vector = vector + self.guidance_embed(guidance * 1000)
+        return vector
+
+    def walk(
+        self,
+        x: Float[Tensor, "B T D"],
+        text: Float[Tensor, "B S D"],
+        vector: Float[Tensor, "B D"],
+        rotation: Rotation,
+        beside: Beside = NOTHING,
+    ) -> Iterator[Float[Tensor, "B T D"]]:
+        """The patches after each block, those of two streams first."""
+        for i, block in enumerate(self.double_blocks):
+            text, x = self._run(block, text, x, vector, rotation, beside.hear(i))
+            x = beside.after(i, x)
+            yield x
+        n_text, both = text.shape[1], torch.cat([text, x], dim=1)
+        still = tuple(F.pad(part, (0, 0, n_text, 0), value=1 - i) for i, part in enumerate(rotation))
+        for i, block in enumerate(self.single_blocks, len(self.double_blocks)):
+            both = beside.after(i, self._run(block, both, vector, still), n_text)
+            yield both[:, n_text:]
+
+    def _run(self, block: nn.Module, *inputs):
+        if self.checkpoint_blocks and self.training:
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+
+class FluxTransformer(Trunk):
+    """A velocity field `noise - data` over latents, given text and its summary."""
+
+    def __init__(self, config: FluxTransformerConfig):
+        super().__init__(config)
+        self.norm_out = AdaptiveNorm(config.dim)
+        self.proj_out = nn.Linear(config.dim, config.patch_size**2 * config.out_channels)
 
     def forward(
         self,
@@ -108,38 +157,23 @@ class FluxTransformer(nn.Module):
         text: Float[Tensor, "B S E"],
         summary: Float[Tensor, "B P"],
         guidance: Float[Tensor, " B"] | None = None,
+        beside: Beside = NOTHING,
     ) -> Float[Tensor, "B O H W"]:
         """The velocity at each item's time, from 0 (data) to 1000 (noise).
 
         Args:
             guidance: the guidance scale of each item, for networks that are told one.
+            beside: what adapters add to the blocks, those of two streams first.
 
         Raises:
             ValueError: sides that are no multiples of the patch size; a guidance too many or too few.
         """
-        if (guidance is None) == self.config.guidance:
-            wanted = "give the `guidance` that it is told" if self.config.guidance else "it is told no `guidance`"
-            raise ValueError(f"this network: {wanted}")
-        x = self.patches_in(x_t)
+        vector, x = self.vector(time, summary, guidance), self.patches_in(x_t)
         rows, columns = (side // self.config.patch_size for side in x_t.shape[2:])
         rotation = turns(self.config.rope_dims, rows, columns, x.device)
-        vector = self.time_embed(time) + self.summary_embed(summary)
-        if self.guidance_embed is not None and guidance is not None:
-            vector = vector + self.guidance_embed(guidance * 1000)
-        text = self.text_in(text)
-        for block in self.double_blocks:
-            text, x = self._run(block, text, x, vector, rotation)
-        both = torch.cat([text, x], dim=1)
-        still = tuple(F.pad(part, (0, 0, text.shape[1], 0), value=1 - i) for i, part in enumerate(rotation))
-        for block in self.single_blocks:
-            both = self._run(block, both, vector, still)
-        x = self.norm_out(both[:, text.shape[1] :], vector)
-        return from_patches(self.proj_out(x), rows, self.config.patch_size)
-
-    def _run(self, block: nn.Module, *inputs):
-        if self.checkpoint_blocks and self.training:
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+        for state in self.walk(x, self.text_in(text), vector, rotation, beside):
+            x = state
+        return from_patches(self.proj_out(self.norm_out(x, vector)), rows, self.config.patch_size)
 
 
 @lru_cache(maxsize=8)

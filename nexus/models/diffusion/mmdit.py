@@ -5,6 +5,7 @@ Axes: B batch, C latent channels, H height, W width, S text tokens, T patches (r
 text's summary, M side of the table of positions.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.embed import sincos_2d
 from nexus.nn.joint import JointBlock, Listened, Rest, Stream
 from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
@@ -68,7 +70,7 @@ class DualStream(Stream):
     def ask(self, x: Float[Tensor, "B T D"], vector: Float[Tensor, "B D"]) -> tuple[Tensor, Heads, Rest]:
         shift, scale, *rest, own_shift, own_scale, own_gate = self.modulation(vector)
         alone = self.self_attn(modulate(x, own_shift, own_scale))
-        return torch.addcmul(x, own_gate, alone), self.heads(modulate(x, shift, scale)), tuple(rest)
+        return torch.addcmul(x, own_gate, alone), self.heads.bare(modulate(x, shift, scale)), tuple(rest)
 
 
 def make_block(config: MMDiTConfig, i: int) -> JointBlock:
@@ -78,12 +80,12 @@ def make_block(config: MMDiTConfig, i: int) -> JointBlock:
     return JointBlock(text, DualStream(*sizes) if i < config.n_dual_layers else Stream(*sizes))
 
 
-class MMDiT(nn.Module):
-    """A velocity field `noise - data` over latents, given text and its summary."""
+class Trunk(nn.Module):
+    """What MM-DiT and its ControlNet share: the way in, and a walk through blocks."""
 
     positions: Float[Tensor, "M M D"]
 
-    def __init__(self, config: MMDiTConfig):
+    def __init__(self, config: MMDiTConfig, blocks: Iterable[JointBlock]):
         super().__init__()
         self.config = config
         dim, patch, most = config.dim, config.patch_size, config.max_patches
@@ -93,38 +95,38 @@ class MMDiT(nn.Module):
         self.time_embed = TimeEmbedding(dim)
         self.summary_embed = nn.Sequential(nn.Linear(config.summary_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.text_in = nn.Linear(config.text_dim, dim)
-        self.blocks = nn.ModuleList(make_block(config, i) for i in range(config.n_layers))
-        self.norm_out = AdaptiveNorm(dim)
-        self.proj_out = nn.Linear(dim, patch * patch * config.out_channels)
+        self.blocks = nn.ModuleList(blocks)
         self.checkpoint_blocks = False
 
     def gradient_checkpointing_enable(self) -> None:
         """Recomputes each block in the backward pass instead of keeping its activations."""
         self.checkpoint_blocks = True
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "B C H W"],
-        time: Num[Tensor, " B"],
-        text: Float[Tensor, "B S E"],
-        summary: Float[Tensor, "B P"],
-    ) -> Float[Tensor, "B O H W"]:
-        """The velocity at each item's time, from 0 (data) to 1000 (noise).
+    def patches(self, x_t: Float[Tensor, "B C H W"]) -> Float[Tensor, "B T D"]:
+        """Patches, each with its place.
 
         Raises:
             ValueError: sides that are no multiples of the patch size, or longer than the table of positions.
         """
-        x = self.patches_in(x_t)
         rows, columns = (side // self.config.patch_size for side in x_t.shape[2:])
-        x = x + self.places(rows, columns)
-        vector = self.time_embed(time) + self.summary_embed(summary)
-        text = self.text_in(text)
-        for block in self.blocks:
+        return self.patches_in(x_t) + self.places(rows, columns)
+
+    def walk(
+        self,
+        x: Float[Tensor, "B T D"],
+        text: Float[Tensor, "B S D"],
+        vector: Float[Tensor, "B D"],
+        beside: Beside = NOTHING,
+    ) -> Iterator[Float[Tensor, "B T D"]]:
+        """The patches after each block."""
+        for i, block in enumerate(self.blocks):
+            inputs = (text, x, vector, None, beside.hear(i))
             if self.checkpoint_blocks and self.training:
-                text, x = checkpoint(block, text, x, vector, use_reentrant=False)
+                text, x = checkpoint(block, *inputs, use_reentrant=False)
             else:
-                text, x = block(text, x, vector)
-        return from_pixels(self.proj_out(self.norm_out(x, vector)), rows, self.config.patch_size)
+                text, x = block(*inputs)
+            x = beside.after(i, x)
+            yield x
 
     def places(self, rows: int, columns: int) -> Float[Tensor, "T D"]:
         """The middle of the table of positions."""
@@ -133,3 +135,32 @@ class MMDiT(nn.Module):
             raise ValueError(f"at most {most} patches a side have positions, got {rows} x {columns}")
         top, left = (most - rows) // 2, (most - columns) // 2
         return rearrange(self.positions[top : top + rows, left : left + columns], "h w d -> (h w) d")
+
+
+class MMDiT(Trunk):
+    """A velocity field `noise - data` over latents, given text and its summary."""
+
+    def __init__(self, config: MMDiTConfig):
+        super().__init__(config, (make_block(config, i) for i in range(config.n_layers)))
+        self.norm_out = AdaptiveNorm(config.dim)
+        self.proj_out = nn.Linear(config.dim, config.patch_size**2 * config.out_channels)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B C H W"],
+        time: Num[Tensor, " B"],
+        text: Float[Tensor, "B S E"],
+        summary: Float[Tensor, "B P"],
+        beside: Beside = NOTHING,
+    ) -> Float[Tensor, "B O H W"]:
+        """The velocity at each item's time, from 0 (data) to 1000 (noise), with what adapters add to the blocks.
+
+        Raises:
+            ValueError: sides that are no multiples of the patch size, or longer than the table of positions.
+        """
+        x = self.patches(x_t)
+        vector = self.time_embed(time) + self.summary_embed(summary)
+        for state in self.walk(x, self.text_in(text), vector, beside):
+            x = state
+        rows, patch = x_t.shape[2] // self.config.patch_size, self.config.patch_size
+        return from_pixels(self.proj_out(self.norm_out(x, vector)), rows, patch)

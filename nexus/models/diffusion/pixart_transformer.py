@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
+from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.modulation import modulate
 from nexus.nn.patch import PatchEmbed, from_pixels, grid_positions
 from nexus.nn.time_embed import TimeEmbedding
@@ -145,6 +146,7 @@ class PixArtTransformer(nn.Module):
         text: Float[Tensor, "B S E"] | TextKeys,
         text_mask: Bool[Tensor, "B S"] | None = None,
         size: Float[Tensor, "B 2"] | None = None,
+        beside: Beside = NOTHING,
     ) -> Float[Tensor, "B O H W"]:
         """The prediction for `x_t`.
 
@@ -153,23 +155,33 @@ class PixArtTransformer(nn.Module):
             text: token states, or what `text_keys` made of them.
             text_mask: True for real tokens.
             size: height and width in pixels of the picture wanted, for networks with `size_conditions`.
+            beside: what adapters add to the blocks.
 
         Raises:
             ValueError: sides that are no multiples of the patch size, or a size missing.
         """
-        patch = self.config.patch_size
-        rows, columns = x_t.shape[2] // patch, x_t.shape[3] // patch
         embedded = self.embed(time, size)
-        shared = self.modulation(F.silu(embedded)).unflatten(1, (6, -1))
+        shared = self.shared(embedded)
         keys = self.text_keys(text) if isinstance(text, Tensor) else text
-        x = self.patches_in(x_t) + self.places(rows, columns, x_t)
-        for block, own in zip(self.blocks, keys, strict=True):
+        x = self.patches(x_t)
+        for i, (block, own) in enumerate(zip(self.blocks, keys, strict=True)):
             if self.checkpoint_blocks and self.training:
                 x = checkpoint(block, x, shared, own, text_mask, use_reentrant=False)
             else:
                 x = block(x, shared, own, text_mask)
+            x = beside.after(i, x)
         shift, scale = (self.table + embedded[:, None]).split(1, dim=1)
+        rows, patch = x_t.shape[2] // self.config.patch_size, self.config.patch_size
         return from_pixels(self.proj_out(modulate(x, shift, scale)), rows, patch)
+
+    def patches(self, x_t: Float[Tensor, "B C H W"]) -> Float[Tensor, "B T D"]:
+        """Patches, each with its place."""
+        rows, columns = (side // self.config.patch_size for side in x_t.shape[2:])
+        return self.patches_in(x_t) + self.places(rows, columns, x_t)
+
+    def shared(self, embedded: Float[Tensor, "B D"]) -> Float[Tensor, "B 6 D"]:
+        """What all blocks are told of the time, to which each adds a table of its own."""
+        return self.modulation(F.silu(embedded)).unflatten(1, (6, -1))
 
     def embed(self, time: Num[Tensor, " B"], size: Float[Tensor, "B 2"] | None) -> Float[Tensor, "B D"]:
         """Time, and with `size_conditions` height, width and aspect ratio, each a third of the width."""
