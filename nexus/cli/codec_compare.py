@@ -48,7 +48,7 @@ def compare(
 
     nexus codec compare in.wav --codecs all -o DIR
     """
-    from nexus.metrics.compare_codecs import compare_codecs
+    from nexus.metrics.compare_codecs import compare_codecs, opus_at
     from nexus.metrics.report_codecs import as_json as facts_of
     from nexus.metrics.report_codecs import write_comparison
 
@@ -57,8 +57,12 @@ def compare(
     wanted = read_codecs(codecs)
     heard, cut = read_sound(sound, duration)
     with Watch() as watch:
+        for one in wanted or []:
+            if one.bitrate is not None and one.name != "opus":
+                neural(one, device)  # refuses a bit rate that it has not, before work starts
         watch.stage("loading judges")
-        found = compare_codecs(heard, coders(wanted, device, watch), text=text, progress=watch.during)
+        beside = opus_at if wanted is None else None
+        found = compare_codecs(heard, coders(wanted, device), text=text, beside=beside, progress=watch.during)
         watch.stage(f"writing {output}")
         write_comparison(found, output, sound.name)
     if as_json:
@@ -138,19 +142,16 @@ def cached() -> set[str]:
         return set()
 
 
-def coders(wanted: list[Wanted] | None, device: str, watch: Watch) -> "list[Callable[[], Coder]]":
-    """What gives each codec when its turn comes."""
-    from nexus.codecs.long_sounds import bits_per_second
-    from nexus.metrics.compare_codecs import Opus, opus_at
+def coders(wanted: list[Wanted] | None, device: str) -> "list[Callable[[], Coder]]":
+    """What gives each codec when its turn comes; None for all."""
+    from nexus.metrics.compare_codecs import Opus
 
-    if wanted is not None:
-        return [
-            partial(Opus, bitrate=one.bitrate) if one.name == "opus" else partial(neural, one, device)  # type: ignore[arg-type]
-            for one in wanted
-        ]
-    loaded = [neural(Wanted(name, None), device) for name in all_codecs()]
-    rates = [bits_per_second(coder.codec) / 1000 for coder in loaded]
-    return [*((lambda coder=coder: coder) for coder in loaded), *((lambda o=o: o) for o in opus_at(rates))]
+    if wanted is None:
+        wanted = [Wanted(name, None) for name in all_codecs()]
+    return [
+        partial(Opus, bitrate=one.bitrate) if one.name == "opus" else partial(neural, one, device)  # type: ignore[arg-type]
+        for one in wanted
+    ]
 
 
 def neural(one: Wanted, device: str) -> Any:

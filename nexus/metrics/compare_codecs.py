@@ -134,13 +134,15 @@ def compare_codecs(
     coders: Sequence[Callable[[], Coder]],
     *,
     text: str | None = None,
+    beside: Callable[[Sequence[float]], Sequence[Coder]] | None = None,
     makers: Sequence[Callable[[], Judge]] = JUDGES,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Every codec (loaded when its turn comes, one at a time) before every judge that is installed.
+    """Every codec (loaded when its turn comes, let go before the next) before every judge that is installed.
 
     Args:
         text: what is said in `sound`, for error rates; by default what Whisper hears in it.
+        beside: gives more coders, once the bit rates of all codecs (kb/s a channel of the sound) are known.
     """
     judges, left_out = [], []
     for make in makers:
@@ -151,11 +153,16 @@ def compare_codecs(
     text, said_by, found = _words(sound, text, left_out)
     judges += found
     rows = [_judged(Row(name="the sound itself", values={}, made=sound), sound, text, judges, own=True)]
-    for i, load in enumerate(coders):
+    turns = list(coders)
+    for i, load in enumerate(turns):
         coder = load()
         if progress is not None:
-            progress(i, len(coders), f"{coder.name}")
+            progress(i, len(turns), f"{coder.name}")
         rows.append(_judged(passed(coder, sound), sound, text, judges))
+        del coder  # before the next one is loaded
+        if beside is not None and i + 1 == len(coders):
+            rates = [row.values[BITRATE] / sound.channels for row in rows[1:]]
+            turns += [lambda coder=coder: coder for coder in beside(rates)]
     measures = (*OWN_MEASURES, *(measure for judge in judges for measure in judge.measures))
     return Comparison(
         sound=sound,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,11 +87,14 @@ def test_figures_are_those_of_what_came_back(found):
 
 
 def test_each_codec_is_loaded_when_its_turn_comes(silent_whisper):
-    turns = []
+    turns, earlier = [], []
 
     def load(name):
+        assert not any(reference() for reference in earlier)  # one at a time in memory
         turns.append(name)
-        return Noisy(level=0, name=name)
+        coder = Noisy(level=0, name=name)
+        earlier.append(weakref.ref(coder))
+        return coder
 
     compare_codecs(
         sound(),
@@ -99,6 +103,18 @@ def test_each_codec_is_loaded_when_its_turn_comes(silent_whisper):
         progress=lambda done, total, what: turns.append((done, total, what)),
     )
     assert turns == ["a", (0, 2, "a"), "b", (1, 2, "b")]
+
+
+def test_opus_comes_last_at_the_bit_rates_of_the_others(silent_whisper):
+    asked = []
+
+    def beside(rates):
+        asked.extend(rates)
+        return [Noisy(level=0, name="beside")]
+
+    found = compare_codecs(sound(channels=2), [lambda: Noisy(level=0, name="a")] * 2, makers=(), beside=beside)
+    assert asked == [pytest.approx(RATE / 1000)] * 2  # a channel
+    assert [row.name for row in found.rows] == ["the sound itself", "a", "a", "beside"]
 
 
 @pytest.mark.parametrize(("text", "said_by"), [(None, "Whisper, of the sound itself"), ("a b c", "--text")])
