@@ -33,7 +33,7 @@ class ImageTinyLCM(ImageTiny):
 
     def networks(self) -> dict[str, nn.Module]:
         teacher = self.load_teacher()
-        student = PixArt(replace(teacher.config, distilled=True, solver="lcm", guidance_scale=1.0, steps=2))
+        student = PixArt(replace(teacher.config, distilled=True, solver="lcm", guidance_scale=1.0, n_steps=2))
         student.network.load_state_dict(teacher.network.state_dict())
         return {"model": student}
 

@@ -4,7 +4,6 @@ Official weights: google/ddpm-cifar10-32, google/ddpm-celebahq-256, google/ddpm-
 Axes: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,11 +19,11 @@ from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m, heun
 from nexus.process.unipc import unipc
+from nexus.process.walk import Progress, walked
 from nexus.process.weighting import min_snr
 
 Solver = Literal["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 SOLVERS = {"ddim": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m, "unipc": unipc}
-Progress = Callable[[int, int], None]
 _SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid", "laplace")
 
 
@@ -133,11 +132,7 @@ class BaseDiffusion(nn.Module):
             if solver == "ddpm"
             else SOLVERS[solver](estimate, x, path)
         )
-        for done, state in enumerate(states, 1):
-            x = state
-            if progress is not None:
-                progress(done, steps)
-        return [Image.from_tensor(picture) for picture in x]
+        return [Image.from_tensor(picture) for picture in walked(states, steps, progress)]
 
     def path(self, steps: int, solver: str) -> Path:
         """The levels that a solver visits; multistep ones do better without the lowest step."""

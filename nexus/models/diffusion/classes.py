@@ -3,17 +3,15 @@
 Axes: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from nexus.media.image import Image
-from nexus.process.flow import last
 
 Classes = int | Sequence[int]
-Progress = Callable[[int, int], None]
 
 
 def asked(classes: Classes, n_classes: int) -> list[int]:
@@ -33,22 +31,6 @@ def dropped(label: Int[Tensor, " B"], null: int, share: float, rng: torch.Genera
     """Labels of which a share says nothing, so that one network learns both fields of guidance (arXiv:2207.12598)."""
     lost = torch.rand(len(label), generator=rng) < share
     return torch.where(lost.to(label.device), null, label)
-
-
-def walked(states: Iterable[Tensor], n_steps: int, progress: Progress | None) -> Float[Tensor, "B C H W"]:
-    """The last state of a sampler, telling every step.
-
-    Raises:
-        ValueError: the sampler made none.
-    """
-    return last(_told(states, n_steps, progress))
-
-
-def _told(states: Iterable[Tensor], n_steps: int, progress: Progress | None) -> Iterator[Tensor]:
-    for done, state in enumerate(states, 1):
-        if progress is not None:
-            progress(done, n_steps)
-        yield state
 
 
 def given(x: Float[Tensor, "B C H W"], alone: bool) -> Image | list[Image]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nexus.media.image import Image
 from nexus.models.diffusion.base_diffusion import BaseDiffusion, BaseDiffusionConfig
-from nexus.models.diffusion.classes import Classes, Progress, asked, dropped, given, walked
+from nexus.models.diffusion.classes import Classes, asked, dropped, given
 from nexus.models.diffusion.noisy_classifier import NoisyClassifier, NoisyClassifierConfig
 from nexus.models.diffusion.unet import UNet, UNetConfig
 from nexus.process.diffusion import DataField, clipped, data_field, data_of, diffuse
@@ -22,6 +22,7 @@ from nexus.process.guidance import Field, classifier_guided, guided_halves
 from nexus.process.levels import Level
 from nexus.process.named import named
 from nexus.process.noise import gaussian, generators
+from nexus.process.walk import Progress, walked
 
 SOLVERS = ("ddim", "ddpm", "euler", "euler-ancestral", "heun", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
 

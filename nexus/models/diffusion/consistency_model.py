@@ -14,13 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nexus.media.image import Image
-from nexus.models.diffusion.classes import Classes, Progress, asked, given, walked
+from nexus.models.diffusion.classes import Classes, asked, given
 from nexus.models.diffusion.unet import UNet, UNetConfig
 from nexus.process.consistency import consistency_field, consistency_function, neighbours, pseudo_huber
 from nexus.process.diffusion import clipped
 from nexus.process.levels import Path, exploding, karras
 from nexus.process.noise import gaussian, generators
 from nexus.process.solvers import consistency
+from nexus.process.walk import Progress, walked
 
 Teacher = Callable[[Tensor, Tensor], Tensor]  # (x [B, ...], its noise level [B]) to an estimate of the data
 

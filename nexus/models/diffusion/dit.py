@@ -15,20 +15,15 @@ from torch import Tensor, nn
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
 from nexus.models.diffusion.dit_transformer import DiTTransformer, DiTTransformerConfig
-from nexus.models.diffusion.latent_pictures import (
-    Progress,
-    check_steps,
-    check_whole,
-    decoded,
-    size_of,
-    walked,
-)
+from nexus.models.diffusion.latent_pictures import painted
+from nexus.models.diffusion.latent_start import began
+from nexus.models.diffusion.request import Limits, check_whole
 from nexus.process.diffusion import Network, data_field, diffusion_loss
 from nexus.process.guidance import extrapolate
 from nexus.process.levels import Path
-from nexus.process.named import named
-from nexus.process.noise import gaussian, generators
+from nexus.process.noise import generators
 from nexus.process.schedule import NoiseSchedule, leading, linear, without_last
+from nexus.process.walk import Progress
 
 Label = int | str
 SOLVERS = ("ddim", "ddpm", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
@@ -37,14 +32,14 @@ _MULTISTEP = ("dpmpp-2m", "dpmpp-2m-sde", "unipc")  # they do better without the
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig:
-    """DiT-XL/2 for 256 pixels; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """DiT-XL/2 for 256 pixels; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: DiTTransformerConfig = field(default_factory=DiTTransformerConfig)
     labels: tuple[str, ...] = ()  # what each class is called, several names parted by commas
     drop: float = 0.1  # share of the labels that training hides, for guidance
     guided_channels: int = 3  # of the latents; the others are the condition's (so the authors sample)
     size: tuple[int, int] = (256, 256)
-    steps: int = 50
+    n_steps: int = 50
     guidance_scale: float = 4.0
     solver: str = "ddim"
 
@@ -123,24 +118,23 @@ class DiT(nn.Module):
         Raises:
             ValueError: a class that is not known, or a size, steps or a solver that can't be.
         """
-        config = self.config
+        like, labels = self.network.proj_out.weight, [prompt] if isinstance(prompt, int | str) else list(prompt)
+        numbers = [self.class_of(label) for label in labels]
+        asked = self.limits.pictures(
+            len(numbers), alone=isinstance(prompt, int | str), height=height, width=width, n_steps=n_steps,
+            guidance_scale=guidance_scale, solver=solver, seed=seed,
+        )  # fmt: skip
+        path = self.path(asked.n_steps, asked.solver)
+        noise = self.guided(torch.tensor(numbers, device=like.device), asked.scale)
+        start = began(self.image_vae, asked, path[0], like)
+        return painted(self.image_vae, asked, start, path, data_field(noise, "noise"), progress)
+
+    @property
+    def limits(self) -> Limits:
+        """What it can be asked for."""
         check_whole(self, "image_vae")
-        one = isinstance(prompt, int | str)
-        label = torch.tensor([self.class_of(name) for name in ([prompt] if one else prompt)])  # type: ignore[list-item]
-        multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
-        size = size_of(height, width, None, config.size, multiple)
-        n_steps = config.steps if n_steps is None else n_steps
-        check_steps(n_steps, self.schedule.n_steps - 1)
-        solver = config.solver if solver is None else solver
-        solve, path, rngs = named(solver, SOLVERS), self.path(n_steps, solver), generators(seed, len(label))
-        like = self.network.proj_out.weight
-        ratio = self.image_vae.config.spatial_compression_ratio
-        shape = (config.network.in_channels, size[0] // ratio, size[1] // ratio)
-        x = gaussian(shape, rngs, device=like.device, dtype=like.dtype)
-        guided = self.guided(label.to(like.device), config.guidance_scale if guidance_scale is None else guidance_scale)
-        x = walked(solve(data_field(guided, "noise"), x, path, rngs), n_steps, progress)
-        pictures = decoded(self.image_vae, x)
-        return pictures[0] if one else pictures
+        multiple = self.image_vae.config.spatial_compression_ratio * self.config.network.patch_size
+        return Limits(own=self.config, multiple=multiple, most_steps=self.schedule.n_steps - 1, solvers=SOLVERS)
 
     def class_of(self, label: Label) -> int:
         """The number of a class.

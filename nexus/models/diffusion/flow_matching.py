@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nexus.media.image import Image
-from nexus.models.diffusion.classes import Classes, Progress, asked, dropped, given, walked
+from nexus.models.diffusion.classes import Classes, asked, dropped, given
 from nexus.models.diffusion.unet import UNet, UNetConfig
 from nexus.process.flow import Field, euler, flow_loss, heun, logit_normal, midpoint, uniform_times
 from nexus.process.guidance import guided_halves
 from nexus.process.noise import gaussian, generators
+from nexus.process.walk import Progress, walked
 
 SOLVERS = {"euler": euler, "midpoint": midpoint, "heun": heun}
 

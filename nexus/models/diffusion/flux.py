@@ -15,41 +15,34 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
-from nexus.models.diffusion.flow_pictures import SOLVERS, Painting
 from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
-from nexus.models.diffusion.latent_pictures import (
-    Progress,
-    check_steps,
-    check_whole,
-    listed,
-    part_of,
-    size_of,
-)
-from nexus.models.diffusion.latent_start import check_mask
-from nexus.process.diffusion import Network
+from nexus.models.diffusion.latent_pictures import painted
+from nexus.models.diffusion.latent_start import began
+from nexus.models.diffusion.request import Asked, Limits, check_whole
+from nexus.process.diffusion import Network, data_field
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
 from nexus.process.levels import shifted
-from nexus.process.named import named
 from nexus.process.noise import generators
+from nexus.process.walk import Progress
 
 PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FluxConfig:
-    """FLUX.1 [dev]'s; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """FLUX.1 [dev]'s; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: FluxTransformerConfig = field(default_factory=FluxTransformerConfig)
     levels: FlowLevels = field(default_factory=lambda: FlowLevels(shift=3.0, growth=(0.5, 1.15)))
     size: tuple[int, int] = (1024, 1024)
-    steps: int = 28
+    n_steps: int = 28
     guidance_scale: float = 3.5  # what the network is told
     solver: str = "euler"
 
     @classmethod
     def schnell(cls) -> "FluxConfig":
-        return cls(network=FluxTransformerConfig.schnell(), levels=FlowLevels(shift=1.0), steps=4)
+        return cls(network=FluxTransformerConfig.schnell(), levels=FlowLevels(shift=1.0), n_steps=4)
 
 
 class Flux(nn.Module):
@@ -110,7 +103,7 @@ class Flux(nn.Module):
         solver: str | None = None,
         image: Image | None = None,
         mask: Image | None = None,
-        strength: float | int = 0.6,
+        strength: float | int | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -123,6 +116,7 @@ class Flux(nn.Module):
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
+            strength: 0.6 by default, 1 with a mask.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -130,40 +124,31 @@ class Flux(nn.Module):
             ValueError: an empty or too long prompt, guidance that this network can't follow, or a size, steps, strength
                 or a solver that can't be.
         """
-        config, prompts = self.config, listed(prompt)
-        check_whole(self, "image_vae", "text_encoder")
-        self.check_guidance(negative_prompt, guidance_scale)
+        asked = self.limits.words(
+            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+        )  # fmt: skip
         ratio = self.image_vae.config.spatial_compression_ratio
-        size = size_of(height, width, image, config.size, ratio * config.network.patch_size)
-        check_mask(image, mask, size, must=False)
-        n_steps = config.steps if n_steps is None else n_steps
-        check_steps(n_steps, MOST_STEPS)
-        solve = named(config.solver if solver is None else solver, SOLVERS)
-        levels = config.levels.path(n_steps, self.n_tokens(size[0] // ratio, size[1] // ratio), least=1 / n_steps)
-        path = part_of(levels, strength, image)
-        velocity = self.told(prompts, config.guidance_scale if guidance_scale is None else guidance_scale)
-        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask)
-        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        pictures = painting.paint(velocity, solve, rngs, like, progress)
-        return pictures[0] if isinstance(prompt, str) else pictures
+        n_tokens = self.n_tokens(*(side // ratio for side in asked.size))
+        path = asked.rest_of(self.config.levels.path(asked.n_steps, n_tokens, least=1 / asked.n_steps))
+        velocity = self.told(asked)
+        start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
+        return painted(self.image_vae, asked, start, path, data_field(velocity, "flow"), progress)
 
-    def check_guidance(self, negative_prompt: str | Sequence[str] | None, guidance_scale: float | int | None) -> None:
-        if negative_prompt is not None and any(negative_prompt):
-            raise ValueError(
-                "FLUX is distilled: it makes pictures in one pass, in which nothing turns away from a negative prompt; "
-                "say in the prompt what should be there instead"
-            )
-        if guidance_scale not in (None, 1) and not self.config.network.guidance:
-            raise ValueError(
-                f"FLUX.1 [schnell] is distilled to need no guidance and is told none, got guidance_scale "
-                f"{guidance_scale:g}; leave it out (or take [dev], which is told one)"
-            )
+    @property
+    def limits(self) -> Limits:
+        """What it can be asked for: [dev] is told a guidance scale, [schnell] needs none."""
+        check_whole(self, "image_vae", "text_encoder")
+        network = self.config.network
+        multiple = self.image_vae.config.spatial_compression_ratio * network.patch_size
+        guidance = "told" if network.guidance else "learnt"
+        return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, guidance=guidance)
 
-    def told(self, prompts: list[str], guidance_scale: float | int) -> Network:
+    def told(self, asked: Asked) -> Network:
         """The network with its text, and its guidance scale where it is told one."""
         like = self.network.proj_out.weight
-        text, summary = (t.to(like) for t in self.text_encoder(prompts))
-        guidance = torch.full((len(prompts),), float(guidance_scale), device=like.device)
+        text, summary = (t.to(like) for t in self.text_encoder(asked.halves))
+        guidance = torch.full((asked.n,), float(asked.scale), device=like.device)
         scale = guidance if self.config.network.guidance else None
         return lambda x_t, time: self.network(x_t, time, text, summary, scale)
 

@@ -15,6 +15,7 @@ from nexus.codecs.banded import encode_large
 from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
+from nexus.models.diffusion.request import Asked, mask_of
 from nexus.process.levels import Level
 from nexus.process.noise import gaussian
 
@@ -38,6 +39,25 @@ class Start:
         if self.kept is None or self.mask is None:
             return latents
         return self.mask * latents + (1 - self.mask) * self.kept
+
+
+def began(
+    vae: ImageVAE | Stills,
+    asked: Asked,
+    level: Level,
+    like: Tensor,
+    *,
+    noise_scale: float = 1.0,
+    sees_mask: bool = False,
+) -> Start:
+    """Noise, the picture noised to the level, or the same of a part, computed in the device and dtype of `like`."""
+    begin = Beginner(vae, asked.size, level, noise_scale, asked.rngs, like)
+    if asked.image is None:
+        return begin.from_noise()
+    if asked.mask is None:
+        return begin.from_image(asked.image)
+    inpaint = begin.inpainting_beside if sees_mask else begin.inpainting
+    return inpaint(asked.image, asked.mask, whole_path=asked.strength == 1)
 
 
 @dataclass(frozen=True)
@@ -101,33 +121,3 @@ class Beginner:
         ratio = self.vae.config.spatial_compression_ratio
         small = F.interpolate(mask_of(mask)[None], size=(self.size[0] // ratio, self.size[1] // ratio))
         return small.to(self.like)
-
-
-def mask_of(mask: Image) -> Float[Tensor, "1 Y X"]:
-    """1 where the mask is white."""
-    return (mask.over_white().tensor().mean(0, keepdim=True) >= 0).float()
-
-
-def check_mask(image: Image | None, mask: Image | None, size: tuple[int, int], must: bool) -> None:
-    """Raises ValueError for a mask of another size or of nothing, or where one of the two is missing.
-
-    Args:
-        must: the model was trained to inpaint and can't do without them.
-    """
-    if must and (image is None or mask is None):
-        missing = " and ".join(name for name, given in (("image", image), ("mask", mask)) if given is None)
-        raise ValueError(f"this model was trained to inpaint: give {missing} too (a white mask paints everything)")
-    if mask is None:
-        return
-    if image is None:
-        raise ValueError("a mask says where image is painted anew; give image too")
-    if (mask.height, mask.width) != (image.height, image.width):
-        raise ValueError(
-            f"the mask must be of the image's size, {image.width}x{image.height}, got {mask.width}x{mask.height}"
-        )
-    if (image.height, image.width) != size:
-        raise ValueError(
-            f"with a mask the picture keeps its size, {image.width}x{image.height}; got {size[1]}x{size[0]}"
-        )
-    if not bool(mask_of(mask).any()):
-        raise ValueError("the mask is black everywhere, so nothing would be painted; white is painted anew")

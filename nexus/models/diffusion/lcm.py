@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from nexus.media.image import Image
-from nexus.models.diffusion.classes import Classes, Progress, asked, given, walked
+from nexus.models.diffusion.classes import Classes, asked, given
 from nexus.models.diffusion.conditional_diffusion import ConditionalDiffusion, ConditionalDiffusionConfig
 from nexus.models.diffusion.unet import UNet
 from nexus.nn.embed import timestep_embedding
@@ -22,6 +22,7 @@ from nexus.process.diffusion import clipped, data_field, data_of, diffuse
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule
 from nexus.process.solvers import consistency
+from nexus.process.walk import Progress, walked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ Axes: B batch, D latent channels, H height, W width, S text tokens.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -17,42 +17,32 @@ from torch import Tensor, nn
 from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
-from nexus.models.diffusion.flow_pictures import Painting
-from nexus.models.diffusion.latent_pictures import (
-    Progress,
-    check_steps,
-    check_whole,
-    listed,
-    negatives,
-    part_of,
-    size_of,
-)
-from nexus.models.diffusion.latent_start import check_mask
+from nexus.models.diffusion.latent_pictures import painted
+from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
-from nexus.process.diffusion import Network, diffusion_loss
+from nexus.models.diffusion.request import Asked, Limits, check_whole
+from nexus.process.diffusion import Network, data_field, diffusion_loss
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_distillation import consistency_levels
 from nexus.process.guidance import guided_halves
 from nexus.process.levels import Path, flow_sigmas, shifted, straight
-from nexus.process.named import named
 from nexus.process.noise import generators
 from nexus.process.schedule import NoiseSchedule, linear, linspace, without_last
+from nexus.process.walk import Progress
 
 TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-SOLVERS = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
-DISTILLED = ("lcm",)
 MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixArtConfig:
-    """PixArt-XL-2-512x512's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """PixArt-XL-2-512x512's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: PixArtTransformerConfig = field(default_factory=PixArtTransformerConfig)
     process: Literal["diffusion", "flow"] = "diffusion"  # noise on a linear schedule, or the velocity of straight paths
     shift: float = 1.0  # of flow's times: above 1, more of them are noisy (arXiv:2403.03206, eq. 23)
     size: tuple[int, int] = (512, 512)  # height and width in pixels
-    steps: int = 20
+    n_steps: int = 20
     guidance_scale: float = 4.5
     solver: str = "dpmpp-2m"
     distilled: bool = False  # to a consistency function of a flow, the teacher's guidance included
@@ -67,13 +57,13 @@ class PixArtConfig:
     def schedule(self) -> NoiseSchedule:
         return linear()
 
-    def path(self, steps: int) -> Path:
+    def path(self, n_steps: int) -> Path:
         """The levels that a solver visits."""
         if self.distilled:
-            return straight(consistency_levels(steps, self.shift)[:-1].tolist())
+            return straight(consistency_levels(n_steps, self.shift)[:-1].tolist())
         if self.process == "flow":
-            return straight(shifted(flow_sigmas(steps, MOST_STEPS), self.shift))
-        return self.schedule.path(without_last(linspace(self.schedule.n_steps, steps + 1)))
+            return straight(shifted(flow_sigmas(n_steps, MOST_STEPS), self.shift))
+        return self.schedule.path(without_last(linspace(self.schedule.n_steps, n_steps + 1)))
 
 
 class PixArt(nn.Module):
@@ -144,11 +134,11 @@ class PixArt(nn.Module):
         height: int | None = None,
         width: int | None = None,
         n_steps: int | None = None,
-        guidance_scale: float | None = None,
+        guidance_scale: float | int | None = None,
         solver: str | None = None,
         image: Image | None = None,
         mask: Image | None = None,
-        strength: float | int = 0.6,
+        strength: float | int | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -160,43 +150,42 @@ class PixArt(nn.Module):
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc; of a distilled model lcm.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
+            strength: 0.6 by default, 1 with a mask.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
             ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
         """
-        config, prompts = self.config, listed(prompt)
-        check_whole(self, "image_vae", "text_encoder")
-        multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
-        size = size_of(height, width, image, config.size, multiple)
-        check_mask(image, mask, size, must=False)
-        n_steps = config.steps if n_steps is None else n_steps
-        check_steps(n_steps, MOST_STEPS - 1)
-        solve = named(config.solver if solver is None else solver, DISTILLED if config.distilled else SOLVERS)
-        scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        if config.distilled and scale != 1:
-            raise ValueError(f"guidance is learnt into this distilled model: leave guidance_scale at 1, got {scale:g}")
-        path = part_of(config.path(n_steps), strength, image)
-        network = self.guided(prompts, negatives(negative_prompt, len(prompts)), scale, size)
-        prediction = "flow" if config.process == "flow" else "noise"
-        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask, prediction=prediction)
-        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        pictures = painting.paint(network, solve, rngs, like, progress)
-        return pictures[0] if isinstance(prompt, str) else pictures
+        asked = self.limits.words(
+            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+        )  # fmt: skip
+        path = asked.rest_of(self.config.path(asked.n_steps))
+        network = self.guided(asked)
+        start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
+        field = data_field(network, "flow" if self.config.process == "flow" else "noise")
+        return painted(self.image_vae, asked, start, path, field, progress)
 
-    def guided(self, prompts: list[str], negative: list[str], scale: float | int, size: tuple[int, int]) -> Network:
+    @property
+    def limits(self) -> Limits:
+        """What it can be asked for."""
+        check_whole(self, "image_vae", "text_encoder")
+        multiple = self.image_vae.config.spatial_compression_ratio * self.config.network.patch_size
+        limits = Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS - 1)
+        return replace(limits, guidance="learnt", solvers=("lcm",)) if self.config.distilled else limits
+
+    def guided(self, asked: Asked) -> Network:
         """Both halves of guidance in one batch; the text's keys and values are computed once."""
         like = self.network.proj_out.weight
-        words = [word.strip().lower() for word in (prompts if scale == 1 else prompts + negative)]  # as in training
-        text, mask = self.text_encoder(words)
+        text, mask = self.text_encoder([words.strip().lower() for words in asked.halves])  # as in training
         keys, mask = self.network.text_keys(text.to(like)), mask.to(like.device)
-        told = torch.tensor([size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
+        told = torch.tensor([asked.size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
 
         def network(x_t: Tensor, time: Tensor) -> Tensor:
             return self.predict(x_t, time, keys, mask, told)
 
-        return network if scale == 1 else guided_halves(network, scale)
+        return guided_halves(network, asked.scale) if asked.guided else network
 
     def predict(
         self,

@@ -8,7 +8,6 @@ SimianLuo/LCM_Dreamshaper_v7 (MIT); the original single files too.
 Axes: B batch, D latent channels, H height, W width, S text tokens, E width of their states, P of their summary.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,17 +18,18 @@ from torch import Tensor, nn
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
 from nexus.models.diffusion.conditional_unet import ConditionalUNet, ConditionalUNetConfig, Residuals
-from nexus.models.diffusion.latent_pictures import Progress, check_whole, decoded, negatives, size_of, walked
-from nexus.models.diffusion.latent_start import Beginner, Start, check_mask
+from nexus.models.diffusion.latent_pictures import painted
+from nexus.models.diffusion.latent_start import began
+from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.models.diffusion.spatial_transformer import Told
 from nexus.process.consistency import latent_consistency_field
 from nexus.process.diffusion import Network, Prediction, data_field, diffusion_loss
 from nexus.process.guidance import guided_halves
-from nexus.process.inpainting import inpainted
 from nexus.process.levels import Path
-from nexus.process.named import named
+from nexus.process.named import SOLVERS, named
 from nexus.process.noise import generators
 from nexus.process.step_levels import StepLevels
+from nexus.process.walk import Progress
 from nexus.process.weighting import min_snr
 
 PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ AESTHETIC_SCORES = (6.0, 2.5)  # that XL's refiner is told of what is wanted and
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusionConfig:
-    """Stable Diffusion 1.5's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """Stable Diffusion 1.5's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: ConditionalUNetConfig = field(default_factory=ConditionalUNetConfig)
     levels: StepLevels = field(default_factory=StepLevels)
@@ -46,7 +46,7 @@ class StableDiffusionConfig:
     zero_negative: bool = False  # no negative prompt is zeros (XL's base), else an empty prompt
     min_snr: float | None = None  # gamma of the loss's weights; None counts every step alike
     size: tuple[int, int] = (512, 512)
-    steps: int = 30
+    n_steps: int = 30
     guidance_scale: float = 7.5
     solver: str = "dpmpp-2m"
 
@@ -173,86 +173,57 @@ class StableDiffusion(nn.Module):
         Raises:
             ValueError: a size, steps, strength, mask, solver or guidance that can't be.
         """
-        config, prompts = self.config, [prompt] if isinstance(prompt, str) else list(prompt)
-        check_whole(self, "image_vae", "text_encoder")
-        scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        if not math.isfinite(scale):
-            raise ValueError(f"guidance_scale must be a finite number, such as {config.guidance_scale:g}, got {scale}")
-        if image is None and strength is not None:
-            raise ValueError("strength says how much of image is changed; give image too")
-        negative = self._negatives(prompts, negative_prompt)
-        size = size_of(height, width, image, config.size, self.image_vae.config.spatial_compression_ratio)
-        solver = config.solver if solver is None else solver
-        solve = named(solver)
-        strength = (1.0 if mask is not None else 0.6) if strength is None else strength
-        path = config.levels.path(config.steps if n_steps is None else n_steps, solver, strength if image else 1.0)
-
-        check_mask(image, mask, size, config.inpaints)
-
-        rngs, like = generators(seed, len(prompts)), self.network.conv_in.weight
-        beginner = Beginner(self.image_vae, size, path[0], config.levels.noise_scale(path, solver), rngs, like)
-        start = self._start(beginner, image, mask, strength)
-        said = self.say(prompts, negative, scale, size, path)
+        config, like = self.config, self.network.conv_in.weight
+        asked = self.limits.words(
+            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+        )  # fmt: skip
+        path = config.levels.path(asked.n_steps, asked.solver, asked.strength)
+        said = self.say(asked, path)
         for adapter in adapters:
             said = adapter(said)
-        estimate = data_field(self.guided(said, scale, start.beside), config.prediction)
-        if solver == "lcm":
+        noise_scale = config.levels.noise_scale(path, asked.solver)
+        start = began(self.image_vae, asked, path[0], like, noise_scale=noise_scale, sees_mask=config.inpaints)
+        estimate = data_field(self.guided(said, asked, start.beside), config.prediction)
+        if asked.solver == "lcm":
             estimate = latent_consistency_field(estimate)
-        if start.kept is not None and start.mask is not None:
-            shown = None if start.shown is None else (path[0], start.shown)
-            estimate = inpainted(estimate, start.kept, start.mask, shown)
-        states = solve(estimate, start.state, path, rngs)
-        latents = start.finished(walked(states, len(path) - 1, progress))
-        pictures = decoded(self.image_vae, latents)
-        return pictures[0] if isinstance(prompt, str) else pictures
+        return painted(self.image_vae, asked, start, path, estimate, progress)
 
-    def _start(self, beginner: Beginner, image: Image | None, mask: Image | None, strength: float | int) -> Start:
-        if image is None:
-            return beginner.from_noise()
-        if mask is None:
-            return beginner.from_image(image)
-        inpaint = beginner.inpainting_beside if self.config.inpaints else beginner.inpainting
-        return inpaint(image, mask, whole_path=strength == 1)
+    @property
+    def limits(self) -> Limits:
+        """What it can be asked for."""
+        check_whole(self, "image_vae", "text_encoder")
+        config = self.config
+        return Limits(
+            own=config,
+            multiple=self.image_vae.config.spatial_compression_ratio,
+            most_steps=config.levels.most_steps,
+            solvers=tuple(SOLVERS),
+            guidance="steered" if config.network.guidance_dim is None else "told",
+            wordless=True,
+            inpaints=config.inpaints,
+        )
 
-    def _negatives(self, prompts: list[str], negative: str | Sequence[str] | None) -> list[str] | None:
-        """What each picture should not show; None where that is zeros, or nothing at all."""
-        if not prompts:
-            raise ValueError("prompt must be a text or a list of at least one")
-        if self.config.network.guidance_dim is not None:
-            if negative:
-                raise ValueError("this model is told its guidance scale and makes no negative half: no negative_prompt")
-            return None
-        if negative is None and self.config.zero_negative:
-            return None
-        return negatives(negative, len(prompts))
-
-    def say(
-        self, prompts: list[str], negative: list[str] | None, scale: float | int, size: tuple[int, int], path: Path
-    ) -> Said:
+    def say(self, asked: Asked, path: Path) -> Said:
         """What the network is told of the prompts and, with guidance, of what is not wanted."""
-        network, like, n = self.config.network, self.network.conv_in.weight, len(prompts)
-        halves = 2 if self.guides(scale) else 1
-        text, pooled = self.text_encoder(prompts + (negative if negative and halves == 2 else []))
-        if halves == 2 and negative is None:
+        network, like, n = self.config.network, self.network.conv_in.weight, asked.n
+        zeros = asked.guided and asked.negative is None and self.config.zero_negative
+        text, pooled = self.text_encoder(list(asked.prompts) if zeros else asked.halves)
+        if zeros:
             text, pooled = torch.cat([text, 0 * text]), torch.cat([pooled, 0 * pooled])
         text = text.to(like)
-        said = Said(self.network.hear(text), text, n, size, path)
+        said = Said(self.network.hear(text), text, n, asked.size, path)
         if network.guidance_dim is not None:
-            said = replace(said, guidance=torch.full((n,), float(scale), device=like.device))
+            said = replace(said, guidance=torch.full((n,), float(asked.scale), device=like.device))
         if network.added_dim is None:
             return said
-        sizes = sizes_told((network.added_dim - pooled.shape[1]) // network.size_dim, size)
-        told = torch.tensor(sizes[:halves], device=like.device).repeat_interleave(n, dim=0)
+        sizes = sizes_told((network.added_dim - pooled.shape[1]) // network.size_dim, asked.size)
+        told = torch.tensor(sizes[: len(text) // n], device=like.device).repeat_interleave(n, dim=0)
         return replace(said, pooled=pooled.to(like), sizes=told)
 
-    def guides(self, scale: float | int) -> bool:
-        """Whether a second half of the batch is needed; an LCM is told the scale."""
-        return scale != 1 and self.config.network.guidance_dim is None
-
-    def guided(self, said: Said, scale: float | int, beside: Float[Tensor, "B F H W"] | None = None) -> Network:
+    def guided(self, said: Said, asked: Asked, beside: Float[Tensor, "B F H W"] | None = None) -> Network:
         """Both halves of guidance in one batch."""
-        halves = 2 if self.guides(scale) else 1
-        beside = None if beside is None else torch.cat([beside] * halves)
+        beside = None if beside is None else torch.cat([beside] * (1 + asked.guided))
 
         def network(x_t: Tensor, step: Tensor) -> Tensor:
             added = [residuals(x_t, step) for residuals in said.residuals]
@@ -266,7 +237,7 @@ class StableDiffusion(nn.Module):
                 residuals=summed(added) if added else None,
             )
 
-        return guided_halves(network, scale) if halves == 2 else network
+        return guided_halves(network, asked.scale) if asked.guided else network
 
 
 def sizes_told(n: int, size: tuple[int, int]) -> list[list[float]]:

@@ -15,37 +15,29 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
-from nexus.models.diffusion.flow_pictures import SOLVERS, Painting
-from nexus.models.diffusion.latent_pictures import (
-    Progress,
-    check_steps,
-    check_whole,
-    listed,
-    negatives,
-    part_of,
-    size_of,
-)
-from nexus.models.diffusion.latent_start import check_mask
+from nexus.models.diffusion.latent_pictures import painted
+from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
-from nexus.process.diffusion import Network
+from nexus.models.diffusion.request import Asked, Limits, check_whole
+from nexus.process.diffusion import Network, data_field
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
 from nexus.process.guidance import guided_halves
 from nexus.process.levels import shifted
-from nexus.process.named import named
 from nexus.process.noise import generators
+from nexus.process.walk import Progress
 
 PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion3Config:
-    """Stable Diffusion 3 Medium's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """Stable Diffusion 3 Medium's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: MMDiTConfig = field(default_factory=MMDiTConfig)
     levels: FlowLevels = field(default_factory=FlowLevels)
     size: tuple[int, int] = (1024, 1024)
-    steps: int = 28
+    n_steps: int = 28
     guidance_scale: float = 7.0
     solver: str = "euler"
 
@@ -104,7 +96,7 @@ class StableDiffusion3(nn.Module):
         solver: str | None = None,
         image: Image | None = None,
         mask: Image | None = None,
-        strength: float | int = 0.6,
+        strength: float | int | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -116,40 +108,41 @@ class StableDiffusion3(nn.Module):
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
+            strength: 0.6 by default, 1 with a mask.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
             ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
         """
-        config, prompts = self.config, listed(prompt)
-        check_whole(self, "image_vae", "text_encoder")
-        multiple = self.image_vae.config.spatial_compression_ratio * config.network.patch_size
-        size = size_of(height, width, image, config.size, multiple)
-        check_mask(image, mask, size, must=False)
-        if max(size) > multiple * config.network.max_patches:
-            raise ValueError(f"height and width must be at most {multiple * config.network.max_patches}, got {size}")
-        n_steps = config.steps if n_steps is None else n_steps
-        check_steps(n_steps, MOST_STEPS)
-        solve = named(config.solver if solver is None else solver, SOLVERS)
-        scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        tokens = self.n_tokens(*(side // self.image_vae.config.spatial_compression_ratio for side in size))
-        path = part_of(config.levels.path(n_steps, tokens), strength, image)
-        velocity = self.guided(prompts, negatives(negative_prompt, len(prompts)), scale)
-        painting = Painting(vae=self.image_vae, size=size, path=path, image=image, mask=mask)
-        rngs, like = generators(seed, len(prompts)), self.network.proj_out.weight
-        pictures = painting.paint(velocity, solve, rngs, like, progress)
-        return pictures[0] if isinstance(prompt, str) else pictures
+        asked = self.limits.words(
+            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+        )  # fmt: skip
+        ratio = self.image_vae.config.spatial_compression_ratio
+        levels = self.config.levels.path(asked.n_steps, self.n_tokens(*(side // ratio for side in asked.size)))
+        path = asked.rest_of(levels)
+        velocity = self.guided(asked)
+        start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
+        return painted(self.image_vae, asked, start, path, data_field(velocity, "flow"), progress)
 
-    def guided(self, prompts: list[str], negative: list[str], scale: float | int) -> Network:
+    @property
+    def limits(self) -> Limits:
+        """What it can be asked for."""
+        check_whole(self, "image_vae", "text_encoder")
+        network = self.config.network
+        multiple = self.image_vae.config.spatial_compression_ratio * network.patch_size
+        return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, longest=multiple * network.max_patches)
+
+    def guided(self, asked: Asked) -> Network:
         """Both halves of guidance in one batch."""
         like = self.network.proj_out.weight
-        text, summary = (t.to(like) for t in self.text_encoder(prompts if scale == 1 else prompts + negative))
+        text, summary = (t.to(like) for t in self.text_encoder(asked.halves))
 
         def velocity(x_t: Tensor, time: Tensor) -> Tensor:
             return self.network(x_t, time, text, summary)
 
-        return velocity if scale == 1 else guided_halves(velocity, scale)
+        return guided_halves(velocity, asked.scale) if asked.guided else velocity
 
     def n_tokens(self, height: int, width: int) -> int:
         """Patches of latents of this size."""

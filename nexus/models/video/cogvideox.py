@@ -24,10 +24,10 @@ from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m
+from nexus.process.walk import Progress, walked
 
 Solver = Literal["ddim", "ddpm", "dpmpp_2m"]
 TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +140,11 @@ class CogVideoX(nn.Module):
         vae = self.vae.config
         side, latent_frames = vae.spatial_compression_ratio, (frames - 1) // vae.temporal_compression_ratio + 1
         shape = (self.config.network.in_channels, latent_frames, size[0] // side, size[1] // side)
-        x = noise = gaussian(shape, rngs, device=device, dtype=dtype)
+        noise = gaussian(shape, rngs, device=device, dtype=dtype)
         times = trailing(self.schedule.n_steps, steps)
         guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
         states = self.solve(data_field(guided, "velocity"), noise, self.schedule.path(times), solver, rngs)
-        for done, state in enumerate(states, 1):
-            x = state
-            if progress is not None:
-                progress(done, steps)
-        videos = [self.show(latent) for latent in x]
+        videos = [self.show(latent) for latent in walked(states, steps, progress)]
         return videos[0] if isinstance(prompt, str) else videos
 
     def check(self, prompts: list[str], frames: int, size: tuple[int, int], steps: int, solver: str) -> None:

@@ -77,7 +77,7 @@ def test_a_picture_does_not_depend_on_its_batch(folder, solver):
 
 def test_an_own_folder_keeps_labels_and_settings(tmp_path):
     network = DiTTransformerConfig(n_layers=1, n_heads=2, head_dim=8, sample_size=4, n_classes=2)
-    model = randomised(DiT(DiTConfig(network=network, labels=("cat", "dog, hound"), size=(32, 32), steps=9)))
+    model = randomised(DiT(DiTConfig(network=network, labels=("cat", "dog, hound"), size=(32, 32), n_steps=9)))
     save_folder(model, tmp_path, kind="dit", config=model.config)
     again = nexus.load(tmp_path, device="cpu")
     assert again.config == model.config and again.class_of("hound") == 1
