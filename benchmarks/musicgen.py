@@ -17,6 +17,7 @@ from torch import nn
 from nexus.hub.musicgen import TRANSFORMERS_RULES, convert
 from nexus.hub.tensors import rename
 from nexus.models.audio.musicgen import MusicGen, MusicGenConfig
+from nexus.nn.prepack import prepack
 from nexus.process.sampling import Sampling
 
 TEXT_DIM, TEXT_LENGTH = 768, 12
@@ -48,7 +49,7 @@ def models(n_layers: int) -> tuple[nn.Module, MusicGen]:
     own = {k: v for k, v in own.items() if "embed_positions" not in k}
     ours.load_state_dict(convert(rename(own, TRANSFORMERS_RULES), ours.config))
     ours.codec = NoCodec()
-    return reference, ours
+    return reference, prepack(ours)
 
 
 def main() -> None:

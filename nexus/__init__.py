@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from nexus.media.audio import Audio
     from nexus.media.image import Image
     from nexus.media.video import Video
+    from nexus.nn.prepack import prepack
 
 _PUBLIC = {
     "Audio": "nexus.media.audio",
     "Image": "nexus.media.image",
     "Video": "nexus.media.video",
     "load": "nexus.hub.load",
+    "prepack": "nexus.nn.prepack",
 }
 
-__all__ = ["Audio", "Image", "Video", "__version__", "film", "load"]
+__all__ = ["Audio", "Image", "Video", "__version__", "film", "load", "prepack"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.nn.packed import Packed
+
 Layer = nn.Linear | nn.Conv2d
 
 
@@ -103,6 +105,8 @@ class LoRA(nn.Module):
                 raise ValueError(
                     f"{name} is for another base: layer {change.layer!r} is not in this {type(network).__name__}"
                 )
+            if isinstance(layer, Packed):
+                raise ValueError(f"{name}: the weights of {change.layer!r} are prepacked; add LoRAs before `prepack`")
             wanted, last = list(layer.weight.shape[1:]), len(layer.weight)  # type: ignore[union-attr, arg-type]
             if list(change.down.shape[1:]) != wanted or change.rows.stop > last:
                 raise ValueError(

@@ -87,12 +87,14 @@ class Clip:
         Settings that are None are left to the model; `prepare(model, settings)` may adapt them to it. What is `noted`
         is no setting, but belongs in the record.
         """
+        from nexus.nn.prepack import prepack
+
         started = time.monotonic()
         with Watch() as watch:
             watch.stage(f"loading {self.model}")
             model = self.load()
             settings = prepare(model, {name: value for name, value in given.items() if value is not None})
-            call = self.call_of(model, settings)
+            call = self.call_of(prepack(model), settings)
             watch.stage(f"{self.maker.doing} with {self.model}")
             watched = {"progress": watch} if accepts(call, "progress") else {}
             media = call(self.prompt, seed=self.seed, **settings, **watched)

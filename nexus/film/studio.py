@@ -57,8 +57,9 @@ class Studio:
             return chosen
         if kind not in self.loaded:
             from nexus.hub.load import load
+            from nexus.nn.prepack import prepack
 
-            self.loaded[kind] = load(chosen, device=self.device)
+            self.loaded[kind] = prepack(load(chosen, device=self.device))
         return self.loaded[kind]
 
     def make(self, asset: Asset, storyboard: Storyboard, progress: Progress) -> Audio | Video:

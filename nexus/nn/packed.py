@@ -1,0 +1,220 @@
+"""Layers whose weights lie as the CPU's matrix kernels want them; `nexus.nn.prepack` makes them.
+
+PyTorch lays weights out anew at every call or, for matrices in float32, calls a library that is slower on many CPUs.
+Its compiler avoids this by "freezing"; the same kernels are called here, all of them in this file, since they are
+private to PyTorch. A packed layer is the layer it was, for inference: where a gradient is asked for, it computes as
+before on weights that are unpacked for that call.
+
+Axes: B batch, C channels in, D channels out, H height, W width, I height out, J width out, L samples in, T out.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, pays
+
+DTYPES = (torch.float32, torch.bfloat16)
+_NO_MORE = ("none", [], "")  # the kernels could apply a function to what they give
+
+
+def available() -> bool:
+    """Whether this PyTorch has the kernels."""
+    ops = ("linear_pointwise", "convolution_pointwise", "convolution_transpose_pointwise", "reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, f"_{op}") for op in ops)
+
+
+class PackedMatrix:
+    """x to x W^T."""
+
+    def __init__(self, weight: Float[Tensor, "D C"]):
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
+
+    def __call__(self, x: Float[Tensor, "*rows C"], bias: Tensor | None = None) -> Float[Tensor, "*rows D"]:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, *_NO_MORE)
+
+    def dense(self) -> Float[Tensor, "D C"]:
+        return self.packed.to_dense()
+
+    def __getstate__(self) -> Tensor:
+        return self.dense()
+
+    def __setstate__(self, weight: Tensor) -> None:
+        self.__init__(weight)
+
+
+class PackedKernels:
+    """The kernels of a convolution over pictures, and how its windows lie."""
+
+    def __init__(
+        self, weight: Float[Tensor, "D C _ _"], padding: list[int], stride: list[int], dilation: list[int], groups: int
+    ):
+        self.windows = padding, stride, dilation, groups
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight.detach().contiguous(), *self.windows, None)
+
+    def __call__(self, x: Float[Tensor, "B C H W"], bias: Tensor | None) -> Float[Tensor, "B D I J"]:
+        return torch.ops.mkldnn._convolution_pointwise(x, self.packed, bias, *self.windows, *_NO_MORE)
+
+    def dense(self) -> Float[Tensor, "D C _ _"]:
+        return self.packed.to_dense()
+
+    def __getstate__(self) -> tuple:
+        return self.dense(), *self.windows
+
+    def __setstate__(self, state: tuple) -> None:
+        self.__init__(*state)
+
+
+class PackedTransposedKernels:
+    """The kernels of a transposed convolution over pictures, of one row each."""
+
+    def __init__(self, weight: Float[Tensor, "C D 1 K"], stride: int):
+        self.windows = [0, 0], [0, 0], [1, stride], [1, 1], 1  # padding, more padding, stride, dilation, groups
+        self.packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
+            weight.detach().contiguous(), *self.windows, None
+        )
+
+    def __call__(self, x: Float[Tensor, "B C 1 L"], bias: Tensor | None) -> Float[Tensor, "B D 1 T"]:
+        return torch.ops.mkldnn._convolution_transpose_pointwise(x, self.packed, bias, *self.windows, *_NO_MORE)
+
+    def dense(self) -> Float[Tensor, "C D 1 K"]:
+        return self.packed.to_dense().transpose(0, 1).contiguous()
+
+    def __getstate__(self) -> tuple:
+        return self.dense(), self.windows[2][1]
+
+    def __setstate__(self, state: tuple) -> None:
+        self.__init__(*state)
+
+
+class Packed(nn.Module):
+    """What packed layers share: a `weight` that is unpacked for who asks, and stays where it is, in its precision."""
+
+    packed: Any  # made by `pack`; its `dense()` is the weight again
+
+    @staticmethod
+    def suits(layer: Any) -> bool:
+        """Whether there are kernels for this layer of the plain class, and they gain something."""
+        raise NotImplementedError
+
+    def pack(self, weight: Tensor) -> Any:
+        raise NotImplementedError
+
+    @classmethod
+    def convert(cls, layer: nn.Module) -> None:
+        """Makes a plain layer a packed one, in place: its name, its hooks and its other attributes stay."""
+        weight = layer._parameters.pop("weight")
+        layer.__class__ = cls
+        layer.packed = layer.pack(weight)  # type: ignore[operator]
+
+    @property
+    def weight(self) -> Tensor:
+        return self.packed.dense()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Packed":
+        probe = torch.empty(0, dtype=self.weight.dtype)
+        changed = fn(probe)
+        if (changed.device, changed.dtype) != (probe.device, probe.dtype):
+            raise RuntimeError(
+                "prepacked weights stay on the CPU and in their precision; load the model anew to move it"
+            )
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = self.weight
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("prepacked weights can't be replaced; load them before prepacking")
+
+
+class PackedLinear(Packed, nn.Linear):  # type: ignore[misc]
+    """x to x W^T + b. Source: torch.nn.Linear."""
+
+    @staticmethod
+    def suits(layer: nn.Linear) -> bool:
+        return layer.weight.numel() >= 1 << 16  # below, calling the kernel costs what it gains
+
+    def pack(self, weight: Tensor) -> PackedMatrix:
+        return PackedMatrix(weight)
+
+    def forward(self, input: Float[Tensor, "*rows C"]) -> Float[Tensor, "*rows D"]:
+        return super().forward(input) if _learns(input) else self.packed(input, self.bias)
+
+
+class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
+    """A convolution over pictures, whose result lies with its channels last."""
+
+    @staticmethod
+    def suits(layer: nn.Conv2d) -> bool:
+        plain = layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        return plain and layer.weight.numel() >= 1 << 14
+
+    def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
+        if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
+            return PackedMatrix(weight[:, :, 0, 0])
+        padding: list[int] = list(self.padding)  # type: ignore[arg-type]
+        return PackedKernels(weight, padding, list(self.stride), list(self.dilation), self.groups)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        dense = self.packed.dense()
+        return dense[..., None, None] if dense.ndim == 2 else dense
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D I J"]:
+        if _learns(input):
+            return super().forward(input)
+        if isinstance(self.packed, PackedMatrix):
+            return self.packed(input.permute(0, 2, 3, 1), self.bias).permute(0, 3, 1, 2)
+        return self.packed(input.contiguous(memory_format=torch.channels_last), self.bias)
+
+
+class PackedStepConv1d(Packed, StepConv1d):  # type: ignore[misc]
+    """A convolution over time; of one step, a matrix."""
+
+    @staticmethod
+    def suits(layer: StepConv1d) -> bool:
+        return layer.groups == 1 and layer.weight.numel() >= 1 << 12
+
+    def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
+        if self.kernel_size == self.stride == (1,):
+            return PackedMatrix(weight[:, :, 0])
+        return PackedKernels(weight[:, :, None], [0, 0], [1, *self.stride], [1, *self.dilation], 1)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        dense = self.packed.dense()
+        return dense[..., None] if dense.ndim == 2 else dense[:, :, 0]
+
+    def forward(self, input: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
+        if not pays(input):
+            return super().forward(input)
+        if isinstance(self.packed, PackedMatrix):
+            return self.packed(input.mT, self.bias).mT
+        return self.packed(by_steps(input)[:, :, None], self.bias)[:, :, 0]
+
+
+class PackedStepConvTranspose1d(Packed, StepConvTranspose1d):  # type: ignore[misc]
+    """A transposed convolution over time."""
+
+    @staticmethod
+    def suits(layer: StepConvTranspose1d) -> bool:
+        return layer.groups == 1 and layer.weight.numel() >= 1 << 12
+
+    def pack(self, weight: Tensor) -> PackedTransposedKernels:
+        return PackedTransposedKernels(weight[:, :, None], self.stride[0])
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return self.packed.dense()[:, :, 0]
+
+    def forward(self, input: Float[Tensor, "B C L"], output_size: list[int] | None = None) -> Float[Tensor, "B D T"]:
+        if output_size is not None or not pays(input):
+            return super().forward(input, output_size)
+        return self.packed(by_steps(input)[:, :, None], self.bias)[:, :, 0]
+
+
+def _learns(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad

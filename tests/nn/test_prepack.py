@@ -1,0 +1,155 @@
+"""Prepacked layers against the plain ones, and what may and may not be done with them."""
+
+import copy
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nexus.adapters.lora import LoRA, LoRAConfig, LoRAStack
+from nexus.nn import packed, winograd
+from nexus.nn.conv import Conv1d, ConvTranspose1d
+from nexus.nn.prepack import prepack
+
+pytestmark = pytest.mark.skipif(not packed.available(), reason="this PyTorch has no oneDNN")
+
+
+def apart(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@torch.no_grad()
+def redrawn(layer):
+    for parameter in layer.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) / 20)
+    return layer
+
+
+def layers():
+    return nn.ModuleDict(
+        {
+            "linear": nn.Linear(384, 512),
+            "small": nn.Linear(8, 8),
+            "picture": nn.Conv2d(48, 40, 3, stride=2, padding=(2, 1)),
+            "point": nn.Conv2d(160, 128, 1, bias=False),
+            "winograd": nn.Conv2d(96, 112, 3, padding=1),
+            "sound": Conv1d(64, 48, 7, dilation=3, causal=True, weight_norm=True),
+            "sound_point": Conv1d(64, 80, 1),
+            "upsample": ConvTranspose1d(64, 32, 8, stride=4, causal=True, weight_norm=True),
+        }
+    )
+
+
+INPUTS = {
+    "linear": (2, 7, 384),
+    "small": (2, 8),
+    "picture": (2, 48, 13, 18),
+    "point": (2, 160, 5, 9),
+    "winograd": (3, 96, 13, 18),
+    "sound": (2, 64, 50),
+    "sound_point": (2, 64, 50),
+    "upsample": (2, 64, 21),
+}
+CLASSES = {
+    "linear": packed.PackedLinear,
+    "small": nn.Linear,
+    "picture": packed.PackedConv2d,
+    "point": packed.PackedConv2d,
+    "winograd": winograd.WinogradConv2d,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", list(INPUTS))
+def test_a_prepacked_layer_computes_what_the_plain_one_does(name, dtype):
+    plain = redrawn(layers()[name]).to(dtype)
+    fast = prepack(nn.Sequential(copy.deepcopy(plain)))[0]
+    x = torch.randn(INPUTS[name], generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.inference_mode():
+        expected = copy.deepcopy(plain).double()(x.double())
+        answer, reference = fast(x), plain(x)
+    assert answer.shape == reference.shape and answer.dtype == dtype
+    assert apart(answer.double(), expected) < (5e-6 if dtype == torch.float32 else 6e-3)
+    if name in CLASSES:
+        kind = CLASSES[name]
+        wanted = packed.PackedConv2d if kind is winograd.WinogradConv2d and dtype == torch.bfloat16 else kind
+        assert type(fast) is wanted
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 31), (64, 64)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 0)])
+def test_winograd_equals_the_convolution_at_any_size(size, padding, monkeypatch):
+    monkeypatch.setattr(winograd, "TILES_AT_ONCE", 40)  # several bands
+    conv = redrawn(nn.Conv2d(96, 128, 3, padding=padding))
+    x = torch.randn(2, 96, *size, generator=torch.Generator().manual_seed(1))
+    if min(size[i] + 2 * padding[i] for i in (0, 1)) < 3:
+        return
+    with torch.inference_mode():
+        expected = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=padding)
+        answer = prepack(nn.Sequential(conv))(x)
+    assert isinstance(conv, winograd.WinogradConv2d) and answer.shape == expected.shape
+    assert apart(answer.double(), expected) < 3e-6
+
+
+def test_winograd_gives_each_picture_what_it_gets_alone():
+    conv = redrawn(nn.Conv2d(96, 96, 3, padding=1))
+    prepack(nn.Sequential(conv))
+    x = torch.randn(3, 96, 12, 20)
+    with torch.inference_mode():
+        assert apart(conv(x)[1], conv(x[1:2])[0]) < 1e-6
+
+
+def test_the_state_dict_is_that_of_the_plain_model():
+    model = redrawn(nn.Sequential(nn.Linear(384, 512), nn.Conv2d(96, 96, 3), nn.Conv2d(64, 256, 1)))
+    before = copy.deepcopy(model.state_dict())
+    after = prepack(model).state_dict()
+    assert sorted(after) == sorted(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_prepacked_models_are_copied_and_pickled():
+    model = prepack(redrawn(layers()))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (copy.deepcopy(model), torch.load(file, weights_only=False)):
+        for name, shape in INPUTS.items():
+            x = torch.randn(shape)
+            with torch.inference_mode():
+                assert torch.equal(other[name](x), model[name](x))
+
+
+def test_gradients_go_through_prepacked_layers():
+    plain = redrawn(nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), nn.Flatten(2), nn.Linear(64, 1024)))
+    fast = prepack(copy.deepcopy(plain))
+    gradients = []
+    for model in (plain, fast):
+        x = torch.randn(1, 96, 8, 8, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        model(x).square().sum().backward()
+        gradients.append(x.grad)
+    assert type(fast[0]) is winograd.WinogradConv2d and type(fast[2]) is packed.PackedLinear
+    assert apart(gradients[1], gradients[0]) < 1e-5
+
+
+def test_what_prepacked_layers_refuse():
+    model = prepack(redrawn(nn.Sequential(nn.Linear(384, 512))))
+    with pytest.raises(RuntimeError, match="load the model anew to move it"):
+        model.to(torch.float64)
+    with pytest.raises(RuntimeError, match="load them before prepacking"):
+        model.load_state_dict(model.state_dict())
+    assert model.to("cpu", torch.float32) is model
+    lora = LoRA.fresh(nn.Sequential(nn.Linear(384, 512)), LoRAConfig(rank=2, alpha=2, targets=("0",)))
+    with pytest.raises(ValueError, match="add LoRAs before"):
+        LoRAStack(model).add(lora)
+
+
+def test_half_precision_and_layers_of_other_packages_stay():
+    half = nn.Sequential(nn.Linear(384, 512).half())
+    assert type(prepack(half)[0]) is nn.Linear
+    from transformers import T5Config, T5EncoderModel
+
+    text = T5EncoderModel(T5Config(d_model=256, d_ff=512, num_layers=1, num_heads=4, d_kv=64, vocab_size=50))
+    prepack(nn.ModuleList([text]))
+    assert not any(isinstance(module, packed.Packed) for module in text.modules())
