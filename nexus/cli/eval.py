@@ -234,7 +234,7 @@ class Run:
         import nexus
 
         watch.stage(f"loading {name}")
-        return measure(nexus.load(name, device=self.device), watch)
+        return measure(nexus.prepack(nexus.load(name, device=self.device)), watch)
 
     def write(self, found: "list[Evaluation]") -> None:
         from nexus.metrics.report import write_report
