@@ -4,6 +4,9 @@ BIN := .venv/bin
 # On a machine that brings its own torch (a CUDA build, say) that one is kept.
 SYSTEM_TORCH := $(shell $(PYTHON) -c "import torch" 2>/dev/null && echo yes)
 
+# What is trained for the pictures of the docs: none leaves them out, brief a quarter of each training, full all of it.
+PICTURES ?= brief
+
 .PHONY: film test test-slow lint types docs bench clean
 
 film: .venv/.core
@@ -24,7 +27,7 @@ types: .venv/.test
 	$(BIN)/pyright
 
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	OMP_NUM_THREADS=1 PICTURES=$(PICTURES) $(BIN)/mkdocs build --strict
 
 bench: .venv/.test
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

@@ -1,0 +1,96 @@
+"""Spectrograms of what comes along: speech through codec and vocoder, speech, music and noises that were made."""
+
+from typing import Any
+
+import torch
+
+from nexus.codecs.encodec import Encodec
+from nexus.codecs.vocos import Vocos
+from nexus.media.audio import Audio
+from nexus.media.features import chroma, log_mel
+from nexus.media.image import Image
+from nexus.models.audio.f5tts import F5TTS
+from nexus.models.audio.musicgen import MusicGen
+from pictures.plots import MEL, drawn, plot, spectrograms
+from pictures.registry import Picture
+
+VOICE = "examples/voices/emma.opus"
+NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+SENTENCE = "Every night I light the lamp."
+
+
+def recording() -> Audio:
+    sound = Audio.load(VOICE).mono().resample(MEL.sample_rate)
+    return sound.cut(0, min(sound.length, 3 * sound.rate))
+
+
+@torch.no_grad()
+def encodec(codec: Encodec) -> Image:
+    """A recording with one codebook, two, and all four."""
+    sound = recording()
+    codes = codec.encode(sound.tensor()[None])
+    rate = sound.rate / codec.config.hop_length * 10 / 1000  # kb/s of a codebook of 1024
+    heard = {
+        f"{k} codebook{'s' * (k > 1)}, {k * rate:.1f} kb/s": _sound(codec.decode(codes[:, :k], sound.length))
+        for k in (1, 2, codes.shape[1])
+    }
+    return spectrograms({"the recording": sound} | heard)
+
+
+@torch.no_grad()
+def vocos(vocoder: Vocos) -> Image:
+    """A recording, and what the vocoder makes of its mel alone."""
+    sound = recording()
+    mel = log_mel(sound.tensor(), MEL)
+    return spectrograms({"the recording": sound, "from its mel": _sound(vocoder.decode(mel))}, height=1.8)
+
+
+def f5tts(model: F5TTS) -> Image:
+    """One sentence in one voice at three speeds."""
+    said = {f"speed {speed:g}": _said(model, speed=speed) for speed in (0.75, 1.0, 1.5)}
+    return spectrograms(said)
+
+
+@torch.no_grad()
+def f5tts_flow(model: F5TTS) -> Image:
+    """The same sentence in few steps and in many."""
+    said = {f"{steps} steps": _said(model, steps=steps) for steps in (2, 4, 8, 16)}
+    return spectrograms(said, columns=2)
+
+
+def musicgen(model: MusicGen) -> Image:
+    """Pitch classes over time of pieces in two keys."""
+    figure, axes = plot(2, width=9, height=2.8, sharey=True)
+    for axis, prompt in zip(axes, ("calm piano, 70 bpm, C major", "calm piano, 70 bpm, F# major"), strict=True):
+        piece = model.generate(prompt, duration=8, seed=1).resample(32000).mono()
+        classes = chroma(piece.tensor(), 32000)[0]
+        axis.imshow(classes, origin="lower", aspect="auto", extent=(0, piece.seconds, -0.5, 11.5), cmap="viridis")
+        axis.set(title=prompt, xlabel="seconds")
+        axis.set_yticks(range(12), NOTES, fontsize=7)
+        axis.grid(False)
+    return drawn(figure)
+
+
+def sounds(model: MusicGen) -> Image:
+    prompts = ("rain on a tin roof", "a dog barks", "a church bell", "waves on a beach")
+    return spectrograms({prompt: model.generate(prompt, duration=4, seed=0) for prompt in prompts}, columns=2)
+
+
+def _said(model: F5TTS, **settings: Any) -> Audio:
+    sound = model.generate(SENTENCE, voice=Audio.load(VOICE), seed=1, **settings)
+    assert isinstance(sound, Audio)
+    return sound
+
+
+def _sound(waveform: torch.Tensor) -> Audio:
+    return Audio(waveform[0].clamp(-1, 1).numpy(), MEL.sample_rate)
+
+
+PICTURES = {
+    "encodec": Picture(draw=encodec, models=("nexus/encodec-tiny",)),
+    "vocos": Picture(draw=vocos, models=("nexus/vocos-tiny",)),
+    "f5tts": Picture(draw=f5tts, models=("nexus/f5tts-tiny",)),
+    "f5tts-flow": Picture(draw=f5tts_flow, models=("nexus/f5tts-tiny",)),
+    "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",)),
+    "sounds": Picture(draw=sounds, models=("nexus/sound-tiny",)),
+}
