@@ -12,6 +12,7 @@ from nexus.hub.source import Source, find
 
 # Asked in this order, each imported when it is asked; the first that recognises a source loads it.
 FAMILIES = (
+    "adapted",
     "native",
     "musicgen",
     "cogvideox",
