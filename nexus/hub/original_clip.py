@@ -1,4 +1,4 @@
-"""CLIP's text encoders as Stable Diffusion's single files hold them: in `transformers`' names, or in OpenCLIP's.
+"""CLIP's text encoders as single files hold them: in `transformers`' names, or in OpenCLIP's.
 
 Axes: D width.
 """
@@ -25,9 +25,21 @@ _OPEN_CLIP = (
 )
 
 
-def load_clip(state: State, where: str, beside: Path) -> ClipText:
-    """CLIP-L in `transformers`' names; its tokenizer is the folder `tokenizer` beside the file, or the hub's."""
-    return _built(drop(state, r"position_ids$"), where, tokenizer(beside), projects=False, activation="quick_gelu")
+def load_clip(state: State, where: str, beside: Path, *, projects: bool = False) -> ClipText:
+    """CLIP-L in `transformers`' names; its tokenizer is the folder `tokenizer` beside the file, or the hub's.
+
+    Args:
+        projects: its summary, where the file holds what by; else that is left out.
+    """
+    state = drop(state, r"position_ids$") if projects else drop(state, r"position_ids$", r"^text_projection\.weight$")
+    projects = "text_projection.weight" in state
+    return _built(state, where, tokenizer(beside), projects=projects, activation="quick_gelu")
+
+
+def load_large_clip(state: State, where: str, beside: Path) -> ClipText:
+    """OpenCLIP's bigG in `transformers`' names, as Stable Diffusion 3's files have it."""
+    words = _padded_with_zeros(tokenizer(beside))
+    return _built(drop(state, r"position_ids$"), where, words, projects=True, activation="gelu")
 
 
 def load_open_clip(state: State, where: str, beside: Path, *, all_layers: bool) -> ClipText:
@@ -36,12 +48,17 @@ def load_open_clip(state: State, where: str, beside: Path, *, all_layers: bool) 
     n = 1 + max(int(match[1]) for name in state if (match := re.match(r"transformer\.resblocks\.(\d+)\.", name)))
     if not all_layers:
         state = drop(state, rf"^transformer\.resblocks\.{n - 1}\.", r"^text_projection$")
-    words = tokenizer(beside)
-    words.pad_token = words.convert_ids_to_tokens(0)  # as it was trained, where CLIP-L was with the end
+    words = _padded_with_zeros(tokenizer(beside))
     converted = _split(rename(state, _OPEN_CLIP))
     if "text_projection" in converted:
         converted["text_projection.weight"] = converted.pop("text_projection").T.contiguous()
     return _built(converted, where, words, projects=all_layers, activation="gelu")
+
+
+def _padded_with_zeros(words: Any) -> Any:
+    """As OpenCLIP was trained, where CLIP-L was with the end."""
+    words.pad_token = words.convert_ids_to_tokens(0)
+    return words
 
 
 def _split(state: State) -> State:
@@ -91,20 +108,20 @@ def _bare(state: State) -> State:
     return {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
 
 
-def tokenizer(beside: Path) -> Any:
-    """A file holds no vocabulary: that of the folder `tokenizer` beside it, or CLIP's from the hub.
+def tokenizer(beside: Path, folder: str = "tokenizer", official: str = TOKENIZER) -> Any:
+    """A file holds no vocabulary: that of a folder beside it, or the official one from the hub.
 
     Raises:
         FileNotFoundError: neither is there.
     """
     from transformers import AutoTokenizer
 
-    if (beside / "tokenizer").is_dir():
-        return AutoTokenizer.from_pretrained(beside / "tokenizer", local_files_only=True)
+    if (beside / folder).is_dir():
+        return AutoTokenizer.from_pretrained(beside / folder, local_files_only=True)
     try:
-        return AutoTokenizer.from_pretrained(TOKENIZER)
+        return AutoTokenizer.from_pretrained(official)
     except (OSError, ValueError):
         raise FileNotFoundError(
-            f"a single file holds no vocabulary, and {TOKENIZER}'s is not in the local cache and the hub can't be "
-            f"reached; put the tokenizer folder of any Stable Diffusion pipeline beside it, as {beside / 'tokenizer'}"
+            f"a single file holds no vocabulary, and {official}'s is not in the local cache and the hub can't be "
+            f"reached; put the {folder} folder of any such pipeline beside it, as {beside / folder}"
         ) from None

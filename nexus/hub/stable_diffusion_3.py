@@ -1,25 +1,27 @@
-"""Stable Diffusion 3's official weights: a diffusers pipeline folder, its transformer alone, or Stability's file."""
+"""Stable Diffusion 3's official weights: a diffusers pipeline folder, its transformer alone, or a file."""
 
 from nexus.codecs.image_vae import ImageVAEConfig
-from nexus.hub import flow_scheduler, image_vae, mmdit, original_vae
+from nexus.hub import flow_scheduler, image_vae, mmdit
+from nexus.hub.bundle import CLIP_G, CLIP_L, NETWORK, T5, Bundle, network_names, read_bundle
+from nexus.hub.original_clip import load_clip, load_large_clip
+from nexus.hub.original_t5 import load_t5
 from nexus.hub.source import Source
-from nexus.hub.tensors import read_tensors, tensor_names
+from nexus.hub.tensors import tensor_names
 from nexus.models.diffusion.mmdit import MMDiT
 from nexus.models.diffusion.stable_diffusion_3 import StableDiffusion3, StableDiffusion3Config
 from nexus.process.flow_levels import FlowLevels
 from nexus.text.clip import clip_from_folder
-from nexus.text.encoders import from_folder
+from nexus.text.encoders import TextEncoder, from_folder
 from nexus.text.picture_prompts import SD3Prompts
 
-# Parts of Stability's files; some hold text encoders too, which are left out, as their words and T5's are not there.
-_NETWORK, _VAE, _TEXT = "model.diffusion_model.", "first_stage_model.", "text_encoders."
+_PIPELINE = "StableDiffusion3Pipeline"
 _TOKENS = 256  # that T5 reads
 
 
 def recognise(source: Source) -> bool:
     if source.is_folder:
-        return source.config.get("_class_name") in {"StableDiffusion3Pipeline", "SD3Transformer2DModel"}
-    return mmdit.is_original({name.removeprefix(_NETWORK) for name in tensor_names(source)})
+        return source.config.get("_class_name") in {_PIPELINE, "SD3Transformer2DModel"}
+    return mmdit.is_original(network_names(tensor_names(source)))
 
 
 def kind(source: Source) -> str:
@@ -27,7 +29,7 @@ def kind(source: Source) -> str:
 
 
 def load(source: Source) -> StableDiffusion3:
-    """A pipeline ready to generate; of a file without text encoders, of a network alone without autoencoder too."""
+    """A pipeline ready to generate; of a network alone, one without autoencoder and text encoders."""
     if not source.is_folder:
         return load_file(source)
     if source.config["_class_name"] == "SD3Transformer2DModel":
@@ -41,26 +43,20 @@ def load(source: Source) -> StableDiffusion3:
 
 
 def load_file(source: Source) -> StableDiffusion3:
-    """Stability's file, with or without the autoencoder.
+    """Stability's file or ComfyUI's, with or without the autoencoder and text encoders.
 
     Raises:
         ValueError: tensors that do not fit, or that belong to nothing we know.
     """
-    state = read_tensors(source)
-    if not any(name.startswith(_NETWORK) for name in state):
-        return complete(mmdit.load_original(state, source.name), FlowLevels())
-    unknown = [name for name in state if not name.startswith((_NETWORK, _VAE, _TEXT))]
-    if unknown:
-        raise ValueError(f"{source.name}: {len(unknown)} tensors of no part that is known: {', '.join(unknown[:3])} …")
-    network, vae = (
-        {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
-        for part in (_NETWORK, _VAE)
-    )
-    model = complete(mmdit.load_original(network, source.name), FlowLevels())
-    if vae:
-        official = ImageVAEConfig.sd3()
-        factors = {"scaling_factor": official.scaling_factor, "shift_factor": official.shift_factor}
-        model.image_vae = original_vae.load_original(vae, source.name, **factors)
+    held = read_bundle(source, _PIPELINE)
+    levels = flow_scheduler.load_levels(held.beside) if held.in_pipeline else FlowLevels()
+    model = complete(mmdit.load_original(held.parts[NETWORK], source.name), levels)
+    if (vae := held.image_vae(ImageVAEConfig.sd3())) is not None:
+        model.image_vae = vae
+    if held.parts[CLIP_L] and held.parts[CLIP_G]:
+        model.text_encoder = text_encoder_of(held, model.config.network.text_dim)
+    elif held.in_pipeline:
+        model.text_encoder = text_encoder(held.beside, model.config.network.text_dim)
     return model
 
 
@@ -78,8 +74,23 @@ def text_encoder(pipeline: Source, dim: int) -> SD3Prompts:
         clip_from_folder(pipeline.part(encoder).path, pipeline.part(tokenizer).path)
         for encoder, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
     )
-    t5 = None
-    if pipeline.has("text_encoder_3"):
-        folder, tokenizer = pipeline.part("text_encoder_3").path, pipeline.part("tokenizer_3").path
-        t5 = from_folder(folder, tokenizer=tokenizer, max_tokens=_TOKENS, pad_to=_TOKENS, read_padding=True)
+    return SD3Prompts((first, second), _t5(pipeline), dim=dim, n_tokens=_TOKENS)
+
+
+def _t5(pipeline: Source) -> TextEncoder | None:
+    if not pipeline.has("text_encoder_3"):
+        return None
+    folder, tokenizer = pipeline.part("text_encoder_3").path, pipeline.part("tokenizer_3").path
+    return from_folder(folder, tokenizer=tokenizer, max_tokens=_TOKENS, pad_to=_TOKENS, read_padding=True)
+
+
+def text_encoder_of(held: Bundle, dim: int) -> SD3Prompts:
+    """A file's CLIPs, and its T5 or that of the pipeline that it lies in, if either has one."""
+    beside = held.beside.path
+    first = load_clip(held.parts[CLIP_L], held.where(CLIP_L), beside, projects=True)
+    second = load_large_clip(held.parts[CLIP_G], held.where(CLIP_G), beside)
+    if held.parts[T5]:
+        t5 = load_t5(held.parts[T5], held.where(T5), beside, "tokenizer_3", n_tokens=_TOKENS)
+    else:
+        t5 = _t5(held.beside) if held.in_pipeline else None
     return SD3Prompts((first, second), t5, dim=dim, n_tokens=_TOKENS)

@@ -173,8 +173,10 @@ def swap_halves(tensor: Tensor) -> Tensor:
 
 
 def _has_nan(tensor: Tensor) -> bool:
-    """Of 8-bit numbers torch does not tell."""
-    return tensor.is_floating_point() and tensor.element_size() > 1 and bool(tensor.isnan().any())
+    if not tensor.is_floating_point():
+        return False
+    # Of some kinds of 8-bit numbers torch does not tell.
+    return bool((tensor.half() if tensor.element_size() == 1 else tensor).isnan().any())
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

@@ -222,7 +222,7 @@ def check_whole(model: nn.Module, *parts: str) -> None:
     if missing:
         raise ValueError(
             f"this {type(model).__name__} is a network without {' and '.join(missing)}: load a pipeline's whole "
-            f"folder, or set `model.{missing[0]}` to that of one"
+            f"folder, lay the file into one, or set `model.{missing[0]}` to that of one"
         )
 
 
