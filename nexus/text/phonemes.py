@@ -46,6 +46,8 @@ def symbol_ids(phonemes: str) -> list[int]:
 class Phonemizer:
     """Callable front end: text to symbol ids, with a pause at each end. Dictionaries are read on the first call."""
 
+    breaks = frozenset(_IDS[symbol] for symbol in " !,.:;?—")  # the ids between words
+
     def __init__(self, accent: str = "us"):
         self.accent = _checked(accent)
 

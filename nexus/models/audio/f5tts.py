@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel
 from nexus.models.audio.durations import DurationConfig, DurationPredictor
+from nexus.models.audio.early import BEYOND, FIRST_STEPS, ends_of_parts, joined
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
-from nexus.models.audio.speaking import level, prepare_voice, split_text
+from nexus.models.audio.speaking import level, level_factor, prepare_voice, split_text
 from nexus.process import flow
 from nexus.process.guidance import guided_halves
 from nexus.process.noise import generators
@@ -192,12 +193,19 @@ class F5TTS(nn.Module):
         sway: float | int = -1.0,
         seed: int | None = None,
     ) -> Iterator[Audio]:
-        """The same sound as `generate` with the same seed, a sentence at a time."""
+        """What `generate` says with the same seed, a sentence at a time, the first in parts that sound at once.
+
+        Sentences that are not cut are the very sounds of `generate`. The first part is made in few steps, and each is
+        short enough to be made while those before it sound; so are parts of the next sentences where the first was
+        short. Weights without predicted durations cut no sentence.
+        """
         steps, scale = self._checked(speed, steps, guidance_scale, sway)
         known = self._voice(voice, voice_text, accent)
-        rng = generators(seed, 1)[0]
+        rng, heard = generators(seed, 1)[0], 0.0
         for piece in self._plan(prompt, known, accent, speed):
-            yield self._sound(flow.last(self._states(piece, known, rng, steps, scale, sway)), known)
+            for sound in self._parts(piece, known, rng, heard, steps, scale, sway):
+                heard += sound.seconds
+                yield sound
 
     def sample(
         self,
@@ -216,9 +224,10 @@ class F5TTS(nn.Module):
         cond, text = torch.cat([cond] * halves).to(dtype), torch.cat([text] * halves)
         mask = None if mask is None else torch.cat([mask] * halves)
         drop = torch.arange(halves * n, device=noise.device) >= n
+        given = self.network.conditions(cond, text, mask, drop, drop)
 
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.network(x_t.to(dtype), t.to(dtype), cond, text, mask, drop, drop).to(x_t.dtype)
+            return self.network.velocity(x_t.to(dtype), t.to(dtype), given).to(x_t.dtype)
 
         field = velocity if halves == 1 else guided_halves(velocity, 1 + guidance_scale)
         yield from flow.euler(field, noise, flow.sway(flow.uniform_times(steps), sway))
@@ -301,6 +310,9 @@ class F5TTS(nn.Module):
         frames = torch.arange(n_frames, device=symbols.device) / frame_rate
         return symbols[torch.searchsorted(ends, frames, right=True).clamp(max=len(symbols) - 1)]
 
+    def _noise(self, piece: Piece, rng: torch.Generator) -> Float[Tensor, "1 M T"]:
+        return torch.randn(1, self.config.network.n_mels, piece.n_frames, generator=rng).to(self._device)
+
     def _states(
         self,
         piece: Piece,
@@ -310,15 +322,53 @@ class F5TTS(nn.Module):
         guidance_scale: float | int,
         sway: float | int,
     ) -> Iterator[Tensor]:
-        noise = torch.randn(1, self.config.network.n_mels, piece.n_frames, generator=rng).to(self._device)
         cond = nn.functional.pad(voice.mel[None], (0, piece.n_frames - voice.mel.shape[1]))
-        yield from self.sample(noise, cond, piece.text[None], steps=steps, guidance_scale=guidance_scale, sway=sway)
+        settings: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "sway": sway}
+        yield from self.sample(self._noise(piece, rng), cond, piece.text[None], **settings)
 
-    def _sound(self, state: Tensor, voice: Voice) -> Audio:
+    def _parts(
+        self,
+        piece: Piece,
+        voice: Voice,
+        rng: torch.Generator,
+        heard: float,
+        steps: int,
+        guidance_scale: float | int,
+        sway: float | int,
+    ) -> Iterator[Audio]:
+        """The sounds of a sentence, one after another: each part is infilled after the voice and the parts before."""
+        config, first, n = self.config.mel, voice.mel.shape[1], piece.n_frames
+        rate = config.sample_rate / config.hop_length
+        breaks = () if self.durations is None else self.front_end.breaks
+        ends = ends_of_parts(piece.text[first:].tolist(), breaks, rate, heard) if breaks else [n - first]
+        if len(ends) == 1:
+            yield self._sound(flow.last(self._states(piece, voice, rng, steps, guidance_scale, sway)), voice)
+            return
+        noise, mel, before, start = self._noise(piece, rng), voice.mel[None], None, 0
+        fade, gain = config.sample_rate // 200, 1.0
+        for end in ends:
+            upto = min(first + end + round(BEYOND * rate), n)
+            cond = nn.functional.pad(mel, (0, upto - mel.shape[2]))
+            few = steps if heard or start else min(steps, FIRST_STEPS)
+            settings: dict[str, Any] = {"steps": few, "guidance_scale": guidance_scale, "sway": sway}
+            state = flow.last(self.sample(noise[..., :upto], cond, piece.text[None, :upto], **settings))
+            mel = torch.cat([mel, state[..., mel.shape[2] : first + end]], dim=2)
+            after = self._waveform(torch.cat([mel, state[..., first + end :]], dim=2), voice)
+            stop = after.length if end == ends[-1] else end * config.hop_length
+            last_gain, gain = gain, level_factor(after.cut(0, stop))
+            gains = (gain if before is None else last_gain, gain)
+            sound = joined(after if before is None else before, after, start, stop, gains)
+            yield sound.fade(0 if start else fade, fade if end == ends[-1] else 0)
+            before, start = after, stop
+
+    def _waveform(self, state: Tensor, voice: Voice) -> Audio:
         mel = state[..., voice.mel.shape[1] :] * self.config.mel_std + self.config.mel_mean
         waveform = self.vocoder.decode(mel.to(next(self.vocoder.parameters()).dtype))[0, 0]
+        return Audio(waveform, self.config.mel.sample_rate)
+
+    def _sound(self, state: Tensor, voice: Voice) -> Audio:
         fade = self.config.mel.sample_rate // 200
-        return level(Audio(waveform, self.config.mel.sample_rate)).fade(fade, fade)
+        return level(self._waveform(state, voice)).fade(fade, fade)
 
 
 def masked_spans(

@@ -211,6 +211,16 @@ class VoiceSummary(nn.Module):
         return summary * known.any(dim=-1, keepdim=True)
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What the network is told alike at every time."""
+
+    seen: Float[Tensor, "B P S"]  # known mel and text of each patch
+    voice: Float[Tensor, "B D"] | None  # summary of the known mel
+    own: Bool[Tensor, "B P 1"]  # patches that belong to an item
+    padded: bool  # whether some do not
+
+
 class DiT(nn.Module):
     """Velocity field over a mel, given the known part of it (zero elsewhere) and one text id a frame."""
 
@@ -245,36 +255,56 @@ class DiT(nn.Module):
 
         `mask` marks each item's own frames; None means that all are.
         """
-        batch, _, length = x_t.shape
-        nothing = torch.zeros(batch, dtype=torch.bool, device=x_t.device)
-        drop_cond = nothing if drop_cond is None else drop_cond
-        cond = torch.where(drop_cond[:, None, None], 0, cond)
+        return self.velocity(x_t, t, self.conditions(cond, text, mask, drop_cond, drop_text))
 
+    def conditions(
+        self,
+        cond: Float[Tensor, "B M T"],
+        text: Int[Tensor, "B S"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        drop_cond: Bool[Tensor, " B"] | None = None,
+        drop_text: Bool[Tensor, " B"] | None = None,
+    ) -> Conditions:
+        """What `forward` makes of its conditions; a sampler needs it once for all steps."""
+        batch, _, length = cond.shape
+        nothing = torch.zeros(batch, dtype=torch.bool, device=cond.device)
+        cond = torch.where((nothing if drop_cond is None else drop_cond)[:, None, None], 0, cond)
         patch = self.config.patch_size
         missing = -length % patch
-        frames = F.pad(torch.ones_like(x_t[:, 0], dtype=torch.bool) if mask is None else mask, (0, missing))
-        own = frames.unflatten(1, (-1, patch)).any(-1, keepdim=True)  # [B, P, 1]
+        frames = F.pad(torch.ones_like(cond[:, 0], dtype=torch.bool) if mask is None else mask, (0, missing))
         text = F.pad(text[:, :length], (0, frames.shape[1] - min(text.shape[1], length)), value=-1)
-        words = self.text_embed(text, frames, nothing if drop_text is None else drop_text)  # [B, P, D]
+        words = self.text_embed(text, frames, nothing if drop_text is None else drop_text)
+        voice = None if self.voice_summary is None else self.voice_summary(cond, cond.ne(0).any(dim=1))
+        return Conditions(
+            seen=torch.cat([self._to_patches(cond), words], dim=-1),
+            voice=voice,
+            own=frames.unflatten(1, (-1, patch)).any(-1, keepdim=True),
+            padded=mask is not None,
+        )
 
-        x = torch.cat([self._to_patches(x_t, missing), self._to_patches(cond, missing), words], dim=-1)
-        x = self.conv_position(self.proj_in(x), own)
+    def velocity(
+        self, x_t: Float[Tensor, "B M T"], t: Float[Tensor, " B"], given: Conditions
+    ) -> Float[Tensor, "B M T"]:
+        """Velocity at time t under conditions that were made before."""
+        x = torch.cat([self._to_patches(x_t), given.seen], dim=-1)
+        x = self.conv_position(self.proj_in(x), given.own)
         time = self.time_embed(t)
-        if self.voice_summary is not None:
-            time = time + self.voice_summary(cond, cond.ne(0).any(dim=1))
+        if given.voice is not None:
+            time = time + given.voice
         rotation = rope_frequencies(
             self.config.dim // self.config.n_heads, torch.arange(x.shape[1], device=x.device), 10000.0
         )
-        padding = None if mask is None else own
+        padding = given.own if given.padded else None
         for block in self.blocks:
             x = block(x, time, padding, rotation)
         scale, shift = self.modulation_out(F.silu(time))[:, None].chunk(2, dim=-1)
         out = self.proj_out(self.norm_out(x) * (1 + scale) + shift)
-        out = rearrange(out, "b p (patch m) -> b m (p patch)", patch=patch)[..., :length]
+        out = rearrange(out, "b p (patch m) -> b m (p patch)", patch=self.config.patch_size)[..., : x_t.shape[-1]]
         return out if self.config.predicts == "velocity" else self._velocity_to(out, x_t, t)
 
-    def _to_patches(self, mel: Tensor, missing: int) -> Tensor:
-        return rearrange(F.pad(mel, (0, missing)), "b m (p patch) -> b p (patch m)", patch=self.config.patch_size)
+    def _to_patches(self, mel: Tensor) -> Tensor:
+        patch = self.config.patch_size
+        return rearrange(F.pad(mel, (0, -mel.shape[-1] % patch)), "b m (p patch) -> b p (patch m)", patch=patch)
 
     def _velocity_to(self, data: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The velocity that leads from x_t to the predicted data; near t = 1 the division is bounded."""

@@ -84,12 +84,16 @@ def prepare_voice(voice: Audio, rate: int, longest: float | int) -> Audio:
 
 def level(audio: Audio) -> Audio:
     """Scaled to -23 dBFS over active speech, less where a peak would pass -1 dBFS."""
+    return Audio(audio.samples * np.float32(level_factor(audio)), audio.rate)
+
+
+def level_factor(audio: Audio) -> float:
+    """What `level` multiplies by; 1 for silence."""
     loudness = block_levels(audio)
     active = loudness[loudness > loudness.max(initial=0) * 0.05]
     if not len(active) or not audio.peak:
-        return audio
-    factor = min(LEVEL / float(np.sqrt(np.mean(active**2))), 10 ** (-1 / 20) / audio.peak)
-    return Audio(audio.samples * np.float32(factor), audio.rate)
+        return 1.0
+    return min(LEVEL / float(np.sqrt(np.mean(active**2))), 10 ** (-1 / 20) / audio.peak)
 
 
 def block_levels(audio: Audio) -> Float[np.ndarray, " N"]:

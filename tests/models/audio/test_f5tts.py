@@ -44,6 +44,8 @@ CONFIG = F5TTSConfig(
 
 
 class Letters:
+    breaks: frozenset[int] = frozenset()  # none: no sentence is cut
+
     def __call__(self, text, accent=None):
         return [0, *(ord(c) % 29 + 1 for c in text), 0]
 
@@ -165,6 +167,24 @@ def test_stream_put_together_is_the_whole():
     parts = list(model.stream(text, seed=3, voice=voice()))
     assert len(parts) == 3
     assert Audio.concatenate(parts) == model.generate(text, seed=3, voice=voice())
+
+
+class Words(Letters):
+    breaks = frozenset({ord(" ") % 29 + 1})
+
+
+def test_an_opening_is_heard_early_and_nothing_is_lost_or_repeated():
+    model = speaker()
+    with torch.no_grad():
+        model.durations.proj_out.bias.add_(1.0)  # longer, so that there is something to cut
+    text = "A first sentence is here. And there comes a second one! Is this the third?"
+    whole = list(model.stream(text, seed=3, voice=voice()))
+    model.front_end = Words()
+    parts = list(model.stream(text, seed=3, voice=voice()))
+    assert len(parts) > len(whole) == 3 and parts[0].seconds < 0.5 * whole[0].seconds
+    joined, uncut = Audio.concatenate(parts), Audio.concatenate(whole)
+    assert joined.length == uncut.length and joined != uncut
+    assert parts[-1] == whole[-1]  # a sentence that needed no cut
 
 
 def test_voice_matters_and_so_do_its_words():
