@@ -27,7 +27,7 @@ Against = Annotated[
     str | None, typer.Option("--against", help="Measure this model too, and tell the differences.", show_default=False)
 ]
 Fad = Annotated[
-    Literal["whisper", "resemblyzer"] | None,
+    Literal["whisper", "resemblyzer", "vggish", "clap"] | None,
     typer.Option("--fad", help="Also the Fréchet audio distance in this network's features.", show_default=False),
 ]
 Corpus = Annotated[Path, typer.Option("--corpus", help="The folder of the speech corpus.")]
@@ -131,7 +131,9 @@ def video(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="Guidance scale; by default the model's own.", show_default=False)
     ] = None,
-    fid: Annotated[bool, typer.Option("--fid", help="Also the Fréchet distance of frames; 168 items or more.")] = False,
+    fid: Annotated[
+        bool, typer.Option("--fid", help="Also Fréchet distances: frames (168 items), films (892).")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -166,7 +168,7 @@ def image(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Denoising steps; by default the model's.", show_default=False)
     ] = None,
-    fid: Annotated[bool, typer.Option("--fid", help="Also the Fréchet distance; 2847 items or more.")] = False,
+    fid: Annotated[bool, typer.Option("--fid", help="Also Fréchet distances, 2847 and 4554 items.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

@@ -30,7 +30,7 @@ class PictureEncoder:
 
     @torch.no_grad()
     def __call__(self, pictures: list[Image], *, hidden: bool) -> Tensor:
-        return self._see(torch.stack([_pixels(picture, self.size) for picture in pictures]), hidden)
+        return self._see(torch.stack([pixels_of(picture, self.size) for picture in pictures]), hidden)
 
     @torch.no_grad()
     def nothing(self, *, hidden: bool) -> Tensor:
@@ -60,7 +60,7 @@ def load_picture_encoder(folder: Path) -> PictureEncoder:
             logging.enable_progress_bar()
 
 
-def _pixels(picture: Image, size: int) -> Float[Tensor, "3 H H"]:
+def pixels_of(picture: Image, size: int) -> Float[Tensor, "3 H H"]:
     """The shorter side becomes `size` (bicubic), and the middle is cut out."""
     import PIL.Image
 

@@ -10,12 +10,15 @@ import torch
 
 from nexus.data.storybook import StoryClip
 from nexus.media import Image
+from nexus.metrics.aesthetics import aesthetics_judge
 from nexus.metrics.chance import other_prompts
+from nexus.metrics.clip_score import clip_judge
 from nexus.metrics.figures import Evaluation, Figure
+from nexus.metrics.inception_score import inception_figures
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, digest, version
-from nexus.metrics.judging import Progress, items_of, judge_all, present
+from nexus.metrics.judging import Figures, Progress, items_of, judge_all, present
 from nexus.metrics.ms_ssim import ms_ssim
-from nexus.metrics.picture_distance import picture_distance
+from nexus.metrics.picture_distance import inception_distance, picture_distance
 from nexus.metrics.picture_features import PACKAGE, weights_file
 from nexus.metrics.still_judge import SeenStill, StillJudge, empty_still, held_out_stills
 
@@ -105,7 +108,7 @@ def evaluate_image(
     if progress is not None:
         progress(0, 1, "teaching the judge")
     eyes = Eyes(size)
-    judges, left_out = present((lambda: prompt_judge(eyes.judge), diversity_judge))
+    judges, left_out = present((lambda: prompt_judge(eyes.judge), diversity_judge, clip_judge, aesthetics_judge))
     prompts = [one.caption for one in stills]
     made: list[Image] = []
     for start in range(0, items, BATCH):
@@ -120,27 +123,28 @@ def evaluate_image(
         return judge_all(painted(stills, images, real, eyes), judges, seed=seed).figures
 
     empty = [empty_still(one, EMPTY_SEEDS + i) for i, one in enumerate(stills)]
+    score = inception_figures(made, seed=seed)
     baselines = {
-        "the stills": others(real),
+        "the stills": (*others(real), *inception_figures(real, seed=seed).found),
         "the stills through the codec": others([through_codec(model.image_vae, image) for image in real]),
         "places without the thing": others(empty),
     }
     asking = [judge for judge in judges if judge.measures[0].name == THING]
     if asking:
         baselines["other prompts (chance)"] = other_prompts(ours, asking, seed=seed)
-    distance, untold = ((), ())
+    distance = Figures()
     if fid:
-        distance, untold = picture_distance(
+        distance = inception_distance(made, real, seed=seed) + picture_distance(
             lambda: tuple(np.asarray(eyes.judge().features(images)) for images in (made, real)), seed=seed
         )
     return Evaluation(
         kind="image",
         model=model.info.name,
         data=f"storybook stills valid, {', '.join(THINGS)}",
-        figures=(*judged.figures, *distance),
+        figures=(*judged.figures, *score.found, *distance.found),
         baselines=baselines,
         items=items_of(ours, judged.verdicts),
-        left_out=(*left_out, *judged.left_out, *untold),
+        left_out=(*left_out, *judged.left_out, *score.left_out, *distance.left_out),
     )
 
 

@@ -1,6 +1,6 @@
 """How often music has the tempo, key and style that its prompt asks for, and follows the melody it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,9 @@ from nexus.data.music import Piece, compose, render
 from nexus.data.music.styles import STYLES
 from nexus.data.music.theory import Key
 from nexus.media import Audio
+from nexus.metrics.beats import beat_alignment, beat_judge
 from nexus.metrics.chance import other_prompts
+from nexus.metrics.clap import clap_judge
 from nexus.metrics.evaluate_sound import require_prompted
 from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation, Figure
@@ -19,6 +21,7 @@ from nexus.metrics.judging import Progress, describe_silence, items_of, judge_al
 from nexus.metrics.key import chroma_similarity, key_of, mirex_score, pitch_classes, share_in_scale
 from nexus.metrics.neighbours import RATE as CLASSIFIER_RATE
 from nexus.metrics.neighbours import Neighbours
+from nexus.metrics.notes import Note, notes_judge, notes_of
 from nexus.metrics.prompted import make, through_codec
 from nexus.metrics.tempo import tempo_of, tempo_right
 
@@ -38,6 +41,8 @@ class Heard:
     tempo: float  # beats a minute; NaN where there is no beat tracker
     shares: np.ndarray  # of the 12 pitch classes
     style: str
+    notes: tuple[Note, ...] = ()
+    alignment: float = float("nan")  # of the beats; NaN where there are none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +52,21 @@ class Played(Sample):
 
 
 def hear(audio: Audio, styles: Neighbours) -> Heard:
+    return Heard(
+        tempo=_or(float("nan"), lambda: tempo_of(audio)),
+        shares=pitch_classes(audio),
+        style=styles.classify(audio),
+        notes=_or((), lambda: notes_of(audio)),
+        alignment=_or(float("nan"), lambda: beat_alignment(audio)),
+    )
+
+
+def _or(otherwise: Any, hear: Callable[[], Any]) -> Any:
+    """What is heard, or else, where the judge is missing or there is nothing to hear."""
     try:
-        tempo = tempo_of(audio)
-    except MissingJudge:
-        tempo = float("nan")
-    return Heard(tempo=tempo, shares=pitch_classes(audio), style=styles.classify(audio))
+        return hear()
+    except (MissingJudge, ValueError):
+        return otherwise
 
 
 def tempo_judge() -> Judge:
@@ -140,7 +155,9 @@ def evaluate_music(
     if progress is not None:
         progress(0, 1, "teaching the classifier")
     styles = styles_classifier(seconds) if styles is None else styles
-    there, left_out = present((tempo_judge, key_judge, lambda: style_judge(styles)))
+    asking, left_out = present((tempo_judge, key_judge, lambda: style_judge(styles), notes_judge))
+    plain, not_there = present((beat_judge, clap_judge))
+    there = (*asking, *plain)
     pieces = [compose(i, split, seconds=seconds) for i in range(items)]
     real = [render(piece, seconds, RATE) for piece in pieces]
     prompts = [prompt_of(piece) for piece in pieces]
@@ -151,21 +168,21 @@ def evaluate_music(
     baselines = {
         "the pieces": judge_all(played(pieces, real, real, styles), there, seed=seed).figures,
         "the pieces through the codec": judge_all(coded, there, seed=seed).figures,
-        "other prompts (chance)": other_prompts(ours, there, seed=seed),
+        "other prompts (chance)": other_prompts(ours, asking, seed=seed),
     }
     following: tuple[Figure, ...] = ()
     if getattr(model.config, "melody", None) is not None:
         following, shuffled = melodies(model, prompts, real, seconds, seed)
         baselines["another piece's melody"] = shuffled
-    distance, untold = chosen_fad(fad, made, real, seed=seed)
+    distance = chosen_fad(fad, made, real, seed=seed)
     return Evaluation(
         kind="music",
         model=model.info.name,
         data=f"music {split}, {seconds:g} s",
-        figures=(*judged.figures, *following, *distance),
+        figures=(*judged.figures, *following, *distance.found),
         baselines=baselines,
         items=items_of(ours, judged.verdicts),
-        left_out=(*left_out, *judged.left_out, *untold, *describe_silence(ours)),
+        left_out=(*left_out, *not_there, *judged.left_out, *distance.left_out, *describe_silence(ours)),
     )
 
 

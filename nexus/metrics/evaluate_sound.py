@@ -9,10 +9,11 @@ import numpy as np
 from nexus.data.sound import KINDS, SoundClip, synthesize
 from nexus.media import Audio
 from nexus.metrics.chance import other_prompts
+from nexus.metrics.clap import clap_judge
 from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation
 from nexus.metrics.judge import Judge, Measure, Sample, Verdict
-from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all
+from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present
 from nexus.metrics.neighbours import RATE, Neighbours
 from nexus.metrics.prompted import make, through_codec
 
@@ -69,26 +70,26 @@ def evaluate_sound(
     if progress is not None:
         progress(0, 1, "teaching the classifier")
     classifier = kinds_classifier() if classifier is None else classifier
-    judges = [kind_judge(classifier)]
+    judges, left_out = present((lambda: kind_judge(classifier), clap_judge))
     made = make(model, [clip.caption for clip in clips], seed=seed, progress=progress, duration=SECONDS)
 
     ours = noises(clips, made, classifier)
     judged = judge_all(ours, judges, seed=seed, what="what was made", progress=progress)
     real = [clip.audio for clip in clips]
     coded = [through_codec(model, audio) for audio in real]
-    distance, untold = chosen_fad(fad, made, real, seed=seed)
+    distance = chosen_fad(fad, made, real, seed=seed)
     return Evaluation(
         kind="sound",
         model=model.info.name,
         data=f"sound {split}",
-        figures=(*judged.figures, *distance),
+        figures=(*judged.figures, *distance.found),
         baselines={
             "the clips": judge_all(noises(clips, real, classifier), judges, seed=seed).figures,
             "the clips through the codec": judge_all(noises(clips, coded, classifier), judges, seed=seed).figures,
-            "other prompts (chance)": other_prompts(ours, judges, seed=seed),
+            "other prompts (chance)": other_prompts(ours, judges[:1], seed=seed),
         },
         items=items_of(ours, judged.verdicts),
-        left_out=(*judged.left_out, *untold, *describe_silence(ours)),
+        left_out=(*left_out, *judged.left_out, *distance.left_out, *describe_silence(ours)),
     )
 
 

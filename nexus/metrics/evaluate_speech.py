@@ -30,11 +30,13 @@ from nexus.metrics.speaker import SpeakerEncoder, speaker_judge
 from nexus.metrics.speaking_rate import rate_judge
 from nexus.metrics.spectra import spectra_judge
 from nexus.metrics.stoi import stoi_judge
+from nexus.metrics.wavlm import wavlm_judge
 
-SPEAKING = (recogniser_judge, speaker_judge, dnsmos_judge, voice_pitch_judge, rate_judge)
+SPEAKING = (recogniser_judge, speaker_judge, wavlm_judge, dnsmos_judge, voice_pitch_judge, rate_judge)
 KEEPING = (
     recogniser_judge,
     speaker_judge,
+    wavlm_judge,
     dnsmos_judge,
     pesq_judge,
     stoi_judge,
@@ -110,15 +112,15 @@ def evaluate_speech(
     baselines = {"the recordings": theirs.figures}
     if speaks and speaker_judge in chosen and not any("Resemblyzer" in missing for missing in left_out):
         baselines["the nearest training voice"] = nearest_training_voice(corpus, data, seed)
-    distance, untold = chosen_fad(fad, [sample.made for sample in samples], [one.audio for one in data], seed=seed)
+    distance = chosen_fad(fad, [sample.made for sample in samples], [one.audio for one in data], seed=seed)
     return Evaluation(
         kind="speech",
         model=model.info.name,
         data=f"{corpus.name} {split}",
-        figures=(*ours.figures, *distance, real_time_factor(took, model, seed)),
+        figures=(*ours.figures, *distance.found, real_time_factor(took, model, seed)),
         baselines=baselines,
         items=items_of(samples, with_times(ours.verdicts, took)),
-        left_out=(*left_out, *ours.left_out, *untold, *describe_silence(samples)),
+        left_out=(*left_out, *ours.left_out, *distance.left_out, *describe_silence(samples)),
     )
 
 

@@ -10,14 +10,17 @@ import torch
 from nexus.data.storybook import StoryClip
 from nexus.media import Video
 from nexus.metrics.chance import other_prompts
+from nexus.metrics.clip_score import clip_judge
+from nexus.metrics.dino import dino_judge
 from nexus.metrics.figures import Evaluation, Figure
+from nexus.metrics.fvd import fvd
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, digest, version
-from nexus.metrics.judging import Progress, items_of, judge_all, present
+from nexus.metrics.judging import Figures, Progress, items_of, judge_all, or_why, present
 from nexus.metrics.picture_distance import picture_distance
 from nexus.metrics.picture_features import PACKAGE, PictureNetwork, weights_file
 from nexus.metrics.storybook_clips import empty_place, held_out
 from nexus.metrics.storybook_judge import Seen, StorybookJudge, asked_direction
-from nexus.metrics.video_quality import consistency, flicker, jerkiness, psnr, ssim
+from nexus.metrics.video_quality import consistency, flicker, jerkiness, psnr, smoothness, ssim
 
 # The things that the small model learns.
 THINGS = ("lighthouse", "boat", "gull", "moon", "house", "whale", "cat", "rocket", "balloon", "tree")
@@ -27,6 +30,7 @@ CODEC_SIZE, CODEC_FRAMES = 64, 17  # of the clips that an autoencoder is given
 EMPTY_SEEDS = 10**6  # far from those of the clips
 THING, PLACE, TIME, WAY, MOVERS = "thing right", "place right", "time of day right", "direction right", "movers right"
 FLICKER, JERKS, SAME = "flicker over the clip's", "jerkiness over the clip's", "frame consistency"
+SMOOTH = "motion smoothness"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,15 @@ def change_judge() -> Judge:
     return Judge(name="frame differences", version="nexus 1", measures=measures, values=values, needs=("reference",))
 
 
+def smoothness_judge() -> Judge:
+    """How well a film's frames are told by their neighbours."""
+
+    def values(sample: Sample) -> Verdict:
+        return Verdict(values={SMOOTH: smoothness(sample.made)})
+
+    return Judge(name="mean of the neighbours", version="nexus 1", measures=(Measure(name=SMOOTH),), values=values)
+
+
 def likeness_judge() -> Judge:
     """How near a film is to its reference."""
 
@@ -120,8 +133,8 @@ def evaluate_video(
 ) -> Evaluation:
     """Figures of a text-to-video model or of a video autoencoder, and of the clips, the codec and other prompts.
 
-    Prompts are captions of held-out storybook clips, the things in turn. `fid` asks for the Fréchet distance of single
-    frames too, which wants thousands of them.
+    Prompts are captions of held-out storybook clips, the things in turn. `fid` asks for the Fréchet distances of
+    films and of single frames too, which want hundreds and thousands of them.
 
     Raises:
         ValueError: a model of another kind, or fewer than two items.
@@ -138,7 +151,8 @@ def evaluate_video(
     if progress is not None:
         progress(0, 1, "teaching the judge")
     eyes = Eyes(size=size, frames=frames)
-    judges, left_out = present((lambda: prompt_judge(eyes.judge), lambda: steadiness_judge(eyes.network), change_judge))
+    ours_alone = (lambda: prompt_judge(eyes.judge), lambda: steadiness_judge(eyes.network))
+    judges, left_out = present((*ours_alone, change_judge, smoothness_judge, dino_judge, clip_judge))
     coded = [through_autoencoder(model.vae if makes else model, video) for video in real]
     if makes:
         made = make_videos(model, [clip.caption for clip in clips], guidance_scale, seed, progress)
@@ -158,19 +172,19 @@ def evaluate_video(
     asking = [judge for judge in judges if judge.measures[0].name == THING]
     if asking:
         baselines["other prompts (chance)"] = other_prompts(ours, asking, seed=seed)
-    distance, untold = ((), ())
+    distance = Figures()
     if fid:
-        distance, untold = picture_distance(
+        distance = or_why(lambda: fvd(made, real, seed=seed)) + picture_distance(
             lambda: frame_features(eyes, made, real), of="frames", crop="single frames", seed=seed
         )
     return Evaluation(
         kind="video",
         model=model.info.name,
         data=f"storybook {split}, {', '.join(THINGS)}",
-        figures=(*judged.figures, *distance),
+        figures=(*judged.figures, *distance.found),
         baselines=baselines,
         items=items_of(ours, judged.verdicts),
-        left_out=(*left_out, *judged.left_out, *untold),
+        left_out=(*left_out, *judged.left_out, *distance.left_out),
     )
 
 

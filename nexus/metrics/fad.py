@@ -1,35 +1,29 @@
 """Fréchet audio distance: whether what was made is spread as the data is, in a network's features of each second.
 
-The embedding is a choice, since none fits every sound: VGGish of the first paper (arXiv:1812.08466) hears music badly
-(arXiv:2311.01616). Here are those whose weights come as packages.
+The embedding is a choice, since none fits every sound: VGGish of the first paper (arXiv:1812.08466) hears music badly,
+CLAP well (arXiv:2311.01616). The weights of Whisper and Resemblyzer come as packages.
 
 Axes: N windows, D width of the features.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from nexus.media import Audio
+from nexus.metrics.clap import HOP, WINDOW, Clap
+from nexus.metrics.clap import RATE as CLAP_RATE
+from nexus.metrics.embedding import Embedding
 from nexus.metrics.figures import Card, Figure
 from nexus.metrics.frechet import frechet_figure
-from nexus.metrics.judge import MissingJudge, digest, need, package_file, version
-from nexus.metrics.judging import resampling
+from nexus.metrics.judge import digest, need, package_file, version
+from nexus.metrics.judging import Figures, or_why, resampling
+from nexus.metrics.vggish import vggish_embedding
 
 RATE = 16_000
 WHISPER_FRAMES, FRAMES_PER_SECOND = 3000, 50  # the encoder halves its frames of 10 ms
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedding:
-    name: str
-    version: str
-    weights: str
-    windows: str  # how a sound is cut, for the card
-    embed: Callable[[Audio], Float[ndarray, "N D"]]
 
 
 def whisper_embedding() -> Embedding:
@@ -54,7 +48,7 @@ def whisper_embedding() -> Embedding:
 
     return Embedding(
         name="Whisper base encoder", version=version("faster-whisper"), weights=digest(folder / "model.bin"),
-        windows="seconds", embed=embed,
+        rate=RATE, windows="seconds", embed=embed,
     )  # fmt: skip
 
 
@@ -73,11 +67,30 @@ def resemblyzer_embedding() -> Embedding:
 
     weights = digest(package_file("resemblyzer", "pretrained.pt", "Resemblyzer"))
     return Embedding(
-        name="Resemblyzer", version=version("Resemblyzer"), weights=weights, windows="1.6 s, 1.3 a second", embed=embed
-    )
+        name="Resemblyzer", version=version("Resemblyzer"), weights=weights, rate=RATE, windows="1.6 s, 1.3 a second",
+        embed=embed,
+    )  # fmt: skip
 
 
-EMBEDDINGS = {"whisper": whisper_embedding, "resemblyzer": resemblyzer_embedding}
+def clap_embedding() -> Embedding:
+    """CLAP's encoder of sounds, windows of 10 s, one a second: 512 numbers.
+
+    Raises:
+        MissingJudge: the weights are not there.
+    """
+    clap = Clap()
+    return Embedding(
+        name="CLAP", version=version("transformers"), weights=digest(clap.weights), rate=CLAP_RATE,
+        windows=f"{WINDOW} s, one each {HOP} s", embed=clap.hear,
+    )  # fmt: skip
+
+
+EMBEDDINGS = {
+    "whisper": whisper_embedding,
+    "resemblyzer": resemblyzer_embedding,
+    "vggish": vggish_embedding,
+    "clap": clap_embedding,
+}
 
 
 def fad(made: Sequence[Audio], real: Sequence[Audio], embedding: Embedding, *, seed: int) -> Figure:
@@ -92,26 +105,21 @@ def fad(made: Sequence[Audio], real: Sequence[Audio], embedding: Embedding, *, s
         version=embedding.version,
         weights=embedding.weights,
         items=len(ours),
-        resampling=resampling({audio.rate for audio in made}, RATE),
+        resampling=resampling({audio.rate for audio in made}, embedding.rate),
         crop=f"windows of {embedding.windows}",
         seed=seed,
     )
     return frechet_figure(f"FAD∞ ({embedding.name})", ours, theirs, card=card, seed=seed)
 
 
-def chosen_fad(
-    name: str | None, made: Sequence[Audio], real: Sequence[Audio], *, seed: int
-) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+def chosen_fad(name: str | None, made: Sequence[Audio], real: Sequence[Audio], *, seed: int) -> Figures:
     """The figure of a named embedding, or why there is none; neither where no name is given.
 
     Raises:
         ValueError: an unknown name.
     """
     if name is None:
-        return (), ()
+        return Figures()
     if name not in EMBEDDINGS:
         raise ValueError(f"unknown embedding {name!r}; there are {', '.join(EMBEDDINGS)}")
-    try:
-        return (fad(made, real, EMBEDDINGS[name](), seed=seed),), ()
-    except (MissingJudge, ValueError) as why:
-        return (), (str(why),)
+    return or_why(lambda: fad(made, real, EMBEDDINGS[name](), seed=seed))

@@ -61,7 +61,7 @@ class Judge:
 
 
 # Installed with --no-deps (requirements-eval.txt): what they list as needed is never used here, and hard to build.
-ALONE = ("Resemblyzer", "torchcrepe", "whisper-normalizer")
+ALONE = ("Resemblyzer", "torchcrepe", "whisper-normalizer", "basic-pitch", "mir_eval", "resampy")
 
 
 def need(module: str, judge: str, package: str | None = None) -> ModuleType:

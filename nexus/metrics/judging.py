@@ -28,6 +28,25 @@ def present(makers: Iterable[Callable[[], Judge]]) -> tuple[tuple[Judge, ...], t
     return tuple(judges), tuple(left_out)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """Figures of whole sets, and why others are missing; sums of such."""
+
+    found: tuple[Figure, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(self.found + other.found, self.left_out + other.left_out)
+
+
+def or_why(make: Callable[[], Figure]) -> Figures:
+    """The figure, or the sentence that says why there is none."""
+    try:
+        return Figures((make(),))
+    except (MissingJudge, ValueError) as why:
+        return Figures((), (str(why),))
+
+
 def judge_all(
     samples: Sequence[Sample], judges: Sequence[Judge], *, seed: int, what: str = "", progress: Progress | None = None
 ) -> Judged:

@@ -2,7 +2,7 @@
 
 The weights come as an installed package (extra `eval`); nothing is downloaded.
 
-Axes: F frames, H height, W width.
+Axes: F frames, C classes, H height, W width.
 """
 
 import importlib.util
@@ -41,6 +41,11 @@ class PictureNetwork:
     def features(self, video: Video) -> Float[Tensor, "F D"]:
         """The 1280 numbers of every frame that the classes are read off."""
         return torch.cat([self.network.features(part) for part in prepared(video).split(_AT_ONCE)])
+
+    @torch.no_grad()
+    def probabilities(self, video: Video) -> Float[Tensor, "F C"]:
+        """Of ImageNet's 1000 classes for every frame."""
+        return self.network.classes(self.features(video)).softmax(1)
 
     @torch.no_grad()
     def classes(self, video: Video) -> Int[Tensor, " F"]:

@@ -37,6 +37,15 @@ def jerkiness(video: Video) -> float:
     return float(np.abs(frames[1:-1] - (frames[:-2] + frames[2:]) / 2).mean())
 
 
+def smoothness(video: Video) -> float:
+    """How well the mean of its neighbours tells each frame, 0 to 1: VBench's scale, with a simpler prediction.
+
+    Raises:
+        ValueError: fewer than three frames.
+    """
+    return 1 - jerkiness(video) / PEAK
+
+
 def consistency(features: Float[ndarray, "F D"]) -> float:
     """Whether a film shows the same from first to last: mean cosine of each frame to the first and the one before.
 

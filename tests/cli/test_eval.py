@@ -94,7 +94,7 @@ def test_figures_of_other_protocols_are_not_compared(run, calls):
         ("sound --model nexus/sund-tiny", "unknown model 'nexus/sund-tiny'"),
         ("sound --data test", "unknown data 'test'; there are train and valid"),
         ("sound --items 1", "--items"),
-        ("sound --fad vggish", "--fad"),
+        ("sound --fad panns", "--fad"),
         ("music --duration 100", "--duration"),
         ("sound -o full", "full is not empty"),
         ("sound -o a.txt", "a.txt: not a folder"),

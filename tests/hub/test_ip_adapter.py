@@ -122,11 +122,11 @@ def test_equals_the_reference(kind, suffix, tmp_path):
 
 @pytest.mark.parametrize("size", [(40, 33), (28, 60), (20, 21), (29, 28)])
 def test_pictures_are_cut_as_the_reference_cuts_them(size, tmp_path):
-    from nexus.hub.clip_vision import _pixels
+    from nexus.hub.clip_vision import pixels_of
 
     pil = PIL.Image.fromarray(picture(*size).pixels)
     theirs = transformers.CLIPImageProcessorPil(size=28, crop_size=28)(pil, return_tensors="pt").pixel_values[0]
-    torch.testing.assert_close(_pixels(picture(*size), 28), theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pixels_of(picture(*size), 28), theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_other_bases_and_other_files_are_refused(tmp_path):

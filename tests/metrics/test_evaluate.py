@@ -19,11 +19,13 @@ from nexus.metrics.fad import EMBEDDINGS
 from nexus.metrics.figures import from_json
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.neighbours import Neighbours
+from nexus.metrics.notes import Note
 from nexus.metrics.results import write_results
 from nexus.metrics.si_sdr import si_sdr_judge
 from nexus.metrics.speaking_rate import rate_judge
 
 RATE = 24_000
+NOTES = tuple(Note(start, start + 1, pitch) for start, pitch in ((0.0, 60), (1.0, 64), (2.0, 84)))
 
 
 class Stub(nn.Module):
@@ -153,7 +155,8 @@ def test_a_perfect_composer(monkeypatch, tmp_path):
     """Rendering is replaced: what a piece sounds like is not the matter here."""
     pieces = [compose(i, "valid", seconds=2) for i in range(3)]
     monkeypatch.setattr(music, "render", lambda piece, seconds, rate: tone(seconds, piece.seed))
-    monkeypatch.setattr(music, "tempo_of", lambda audio: 0.0)
+    for ear, heard in (("tempo_of", 0.0), ("beat_alignment", 0.5), ("notes_of", NOTES)):
+        monkeypatch.setattr(music, ear, lambda audio, heard=heard: heard)
     real = [tone(2, piece.seed) for piece in pieces]
     styles = Neighbours(real, [piece.style for piece in pieces])
     model = MusicGen({music.prompt_of(p): audio for p, audio in zip(pieces, real, strict=True)})
@@ -161,6 +164,8 @@ def test_a_perfect_composer(monkeypatch, tmp_path):
     found = music.evaluate_music(model, items=3, seconds=2, styles=styles)
     values = {figure.name: figure.value for figure in found.figures}
     assert values["tempo right"] == 0 and values["chroma similarity to the melody"] == pytest.approx(1)
+    assert values["beat alignment"] == 0.5 and values["melodic consistency"] == 0.5
+    assert any(said.startswith("CLAP wants") for said in found.left_out)
     assert {"key right", "MIREX-weighted key", "pitch energy in the scale", "style right"} <= set(values)
     assert found.baselines["another piece's melody"][0].value < 0.999
     write_results(found, tmp_path)

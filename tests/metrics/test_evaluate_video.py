@@ -116,6 +116,7 @@ def test_an_autoencoder_is_measured_by_what_it_keeps(judged):
 def test_too_few_frames_for_a_frechet_distance_are_told(judged):
     found = video.evaluate_video(CogVideoX(), items=2, fid=True)
     assert any("needs at least" in sentence for sentence in found.left_out)
+    assert any(sentence.startswith("I3D wants i3d_torchscript.pt") for sentence in found.left_out)
 
 
 def test_without_the_network_the_rest_is_measured_and_the_package_named(monkeypatch):
@@ -125,7 +126,7 @@ def test_without_the_network_the_rest_is_measured_and_the_package_named(monkeypa
     monkeypatch.setattr(video, "StorybookJudge", missing)
     found = video.evaluate_video(CogVideoX(), items=2)
     assert "pip install eyes" in found.left_out
-    assert set(values(found.figures)) == {video.FLICKER, video.JERKS}
+    assert set(values(found.figures)) == {video.FLICKER, video.JERKS, video.SMOOTH}
     with pytest.raises(MissingJudge):
         video.Eyes(size=SIZE, frames=FRAMES).judge()
 

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from nexus.media import Audio
-from nexus.metrics.fad import EMBEDDINGS, Embedding, chosen_fad, fad
+from nexus.metrics.embedding import Embedding
+from nexus.metrics.fad import EMBEDDINGS, chosen_fad, fad
 from nexus.metrics.judge import MissingJudge
+from nexus.metrics.judging import Figures
 
 RATE = 8000
 
@@ -19,7 +21,7 @@ def loudness(audio):
     return np.abs(seconds).mean(2) * 100
 
 
-LOUDNESS = Embedding(name="loudness", version="1", weights="", windows="seconds", embed=loudness)
+LOUDNESS = Embedding(name="loudness", version="1", weights="", rate=16_000, windows="seconds", embed=loudness)
 
 
 def test_more_of_the_same_is_near_and_louder_is_far():
@@ -38,12 +40,12 @@ def test_why_there_is_none_is_told(monkeypatch):
     monkeypatch.setitem(EMBEDDINGS, "loudness", lambda: LOUDNESS)
     monkeypatch.setitem(EMBEDDINGS, "missing", missing)
     few = [noise(0, seconds=3.0)]
-    assert chosen_fad(None, few, few, seed=0) == ((), ())
-    assert chosen_fad("missing", few, few, seed=0) == ((), ("X wants y",))
-    figures, why = chosen_fad("loudness", few, few, seed=0)
-    assert figures == () and why == ("FAD∞ (loudness) of 2 features needs at least 7 items, got 3",)
-    with pytest.raises(ValueError, match="unknown embedding 'vggish'; there are whisper, resemblyzer"):
-        chosen_fad("vggish", few, few, seed=0)
+    assert chosen_fad(None, few, few, seed=0) == Figures()
+    assert chosen_fad("missing", few, few, seed=0) == Figures((), ("X wants y",))
+    why = ("FAD∞ (loudness) of 2 features needs at least 7 items, got 3",)
+    assert chosen_fad("loudness", few, few, seed=0) == Figures((), why)
+    with pytest.raises(ValueError, match="unknown embedding 'panns'; there are whisper, resemblyzer, vggish, clap"):
+        chosen_fad("panns", few, few, seed=0)
 
 
 @pytest.mark.parametrize(("name", "shape"), [("whisper", (2, 512)), ("resemblyzer", (2, 256))])

@@ -1,3 +1,7 @@
+import sys
+import types
+import warnings
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -32,6 +36,23 @@ def test_equal_to_scipys_matrix_root(dim):
     a, b, gap = covariance(dim, 1), covariance(dim, 2), rng.standard_normal(dim)
     expected = gap @ gap + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
     assert gaussian_distance(gap, a, 0 * gap, b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_to_pytorch_fid(monkeypatch):
+    """Its pictures need torchvision, its arithmetic does not."""
+    for name in ("torchvision", "torchvision.transforms", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(
+        sys.modules,
+        "pytorch_fid.inception",
+        types.SimpleNamespace(InceptionV3=types.SimpleNamespace(BLOCK_INDEX_BY_DIM={})),
+    )
+    package = pytest.importorskip("pytorch_fid.fid_score", exc_type=ImportError)
+    a, b, gap = covariance(9, 1), covariance(9, 2), np.random.default_rng(0).standard_normal(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # SciPy's, of how it is called
+        expected = package.calculate_frechet_distance(gap, a, 0 * gap, b)
+    assert gaussian_distance(gap, a, 0 * gap, b) == pytest.approx(expected, rel=1e-8) and expected > 1
 
 
 def test_of_samples():
