@@ -1,11 +1,11 @@
 """`nexus say`: speech from text, in a given voice."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nexus.cli.clip import SOUND, Maker
+from nexus.cli.clip import SOUND, Maker, Settings
 from nexus.cli.options import Device, Json, Model, Output, Seed, Stream, Text
 
 if TYPE_CHECKING:
@@ -48,7 +48,28 @@ def say(
     heard = None if voice is None else read_voice(voice)
     if voice_text is not None and voice is None:
         raise ValueError("--voice-text says what the recording of --voice says; give --voice too")
-    clip.make(voice=heard, voice_text=voice_text, accent=accent, speed=speed)
+    settings = {"voice": heard, "voice_text": voice_text, "accent": accent, "speed": speed}
+    if not stream or not reads_phonemes(model):
+        clip.make(**settings)
+        return
+
+    from nexus.text.beside import PhonemizerBeside
+
+    with PhonemizerBeside() as front_end:
+
+        def prepare(loaded: Any, given: Settings) -> Settings:
+            loaded.front_end = front_end
+            return given
+
+        clip.make(prepare, **settings)
+
+
+def reads_phonemes(model: str) -> bool:
+    """Whether a model is known, before anything large is imported, to have our front end."""
+    from nexus.hub.source import embedded_names, find
+
+    there = model in embedded_names() or Path(model).expanduser().is_dir()
+    return there and find(model).config.get("parts", {}).get("front_end") == "misaki"
 
 
 def read_voice(path: Path) -> "Audio":
