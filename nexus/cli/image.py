@@ -31,10 +31,17 @@ def image(
     negative: Annotated[str | None, typer.Option("--negative", help="What it should not show.")] = None,
     size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels; else the model's own.")] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Denoising steps: more are finer, slower.")
+        int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps: more are finer, slower.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option("--guidance", min=0.0, help="Guidance scale: how closely to follow; 1 is none.")
+        float | None,
+        typer.Option("--guidance", min=0.0, max=100.0, help="Guidance scale: how closely to follow; 1 is none."),
+    ] = None,
+    guidance_rescale: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance-rescale", min=0.0, max=1.0, help="Against over-exposure by guidance: 0 does nothing, 0.7 much."
+        ),
     ] = None,
     solver: Annotated[str | None, typer.Option("--solver", help="Such as dpmpp-2m or euler.")] = None,
     start: Annotated[Path | None, typer.Option("--image", help="A picture to start from.")] = None,
@@ -71,6 +78,11 @@ def image(
     if start is None and (mask is not None or strength is not None):
         raise ValueError(f"--{'mask' if mask is not None else 'strength'} says how --image changes; give --image too")
     height, width = (None, None) if size is None else read_size(size)
+    begun, painted = (None if path is None else Image.load(path) for path in (start, mask))
+    if begun is not None and painted is not None:  # before a model is loaded
+        from nexus.models.diffusion.request import check_mask
+
+        check_mask(begun, painted, (height or begun.height, width or begun.width))
     picture = IMAGE.clip(prompt, output, model, seed, device, as_json, stream=False)
     added = Added(
         loras=lora or (), controls=control or (), controlnets=controlnet or (), likes=like or (),
@@ -84,8 +96,9 @@ def image(
         width=width,
         n_steps=steps,
         guidance_scale=guidance,
+        guidance_rescale=guidance_rescale,
         solver=solver,
-        image=None if start is None else Image.load(start),
-        mask=None if mask is None else Image.load(mask),
+        image=begun,
+        mask=painted,
         strength=strength,
     )

@@ -66,3 +66,18 @@ def test_each_item_may_have_its_own_scale():
     both = extrapolate(cond, null, scale)
     torch.testing.assert_close(both[0], cond[0])
     torch.testing.assert_close(both[1], null[1] + 3 * (cond[1] - null[1]))
+
+
+def test_rescaling_takes_the_spread_back():
+    torch.manual_seed(0)
+    field = {0: torch.randn(2, 3, 8, 8), 1: torch.randn(2, 3, 8, 8)}
+
+    def both(x, t):
+        return torch.cat([field[0], field[1]])
+
+    x, t = torch.zeros(2, 3, 8, 8), torch.zeros(2)
+    plain, half, whole = (guided_halves(both, 5.0, share)(x, t) for share in (0, 0.5, 1))
+    spread = field[0].flatten(1).std(1)
+    torch.testing.assert_close(whole.flatten(1).std(1), spread)
+    torch.testing.assert_close(half, (plain + whole) / 2)
+    assert bool((plain.flatten(1).std(1) > 2 * spread).all())

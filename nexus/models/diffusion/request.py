@@ -43,7 +43,7 @@ class Own(Protocol):
 class Asked:
     """A request that can be met."""
 
-    size: tuple[int, int]  # height and width in pixels
+    size: tuple[int, int]  # height and width in pixels, as painted
     n_steps: int
     solver: str
     scale: float | int  # of guidance
@@ -55,6 +55,7 @@ class Asked:
     image: Image | None = None
     mask: Image | None = None
     strength: float | int = 1.0  # the share of the steps that is walked
+    cut: tuple[int, int] | None = None  # what size the painted picture is scaled and cut to, if to another
 
     @property
     def n(self) -> int:
@@ -246,6 +247,14 @@ def strength_of(strength: float | int | None, image: Image | None, mask: Image |
     return strength
 
 
+def check_rescale(share: float | int, asked: Asked) -> None:
+    """Raises ValueError for a share of guidance that is none, or where there is no guidance."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"guidance_rescale must be from 0 to 1, got {share:g}")
+    if share and not asked.guided:
+        raise ValueError("guidance_rescale takes back what guidance widens; there is no guidance here, so leave it out")
+
+
 def seed_of(seed: int | None) -> int | None:
     if seed is not None:
         check_whole_number("seed", seed)
@@ -265,7 +274,7 @@ def check_image(name: str, image: Any) -> Image:
     return image
 
 
-def check_mask(image: Image | None, mask: Image | None, size: tuple[int, int], must: bool) -> None:
+def check_mask(image: Image | None, mask: Image | None, size: tuple[int, int], must: bool = False) -> None:
     """Raises ValueError for a mask of another size or of nothing, or where one of the two is missing.
 
     Args:

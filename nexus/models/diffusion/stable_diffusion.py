@@ -20,7 +20,7 @@ from nexus.media.image import Image
 from nexus.models.diffusion.conditional_unet import ConditionalUNet, ConditionalUNetConfig, Residuals
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
-from nexus.models.diffusion.request import Asked, Limits, check_whole
+from nexus.models.diffusion.request import Asked, Limits, check_rescale, check_whole
 from nexus.models.diffusion.spatial_transformer import Told
 from nexus.process.consistency import latent_consistency_field
 from nexus.process.diffusion import Network, Prediction, data_field, diffusion_loss
@@ -149,6 +149,7 @@ class StableDiffusion(nn.Module):
         width: int | None = None,
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
+        guidance_rescale: float | int = 0.0,
         solver: str | None = None,
         image: Image | None = None,
         mask: Image | None = None,
@@ -162,6 +163,8 @@ class StableDiffusion(nn.Module):
         Args:
             height, width: in pixels, in multiples of 8; else the model's own, or those of `image`.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance. An LCM is told it instead.
+            guidance_rescale: how far guidance may not widen what the network answers (`nexus.process.guidance`), from 0
+                to 1; 0.7 suits weights trained down to pure noise (`levels.zero_snr`), which look over-exposed else.
             solver: one of those of `nexus.process.named`.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the size of `image`, white where it is painted anew.
@@ -178,13 +181,15 @@ class StableDiffusion(nn.Module):
             prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
             solver=solver, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
+        check_rescale(guidance_rescale, asked)
         path = config.levels.path(asked.n_steps, asked.solver, asked.strength)
         said = self.say(asked, path)
         for adapter in adapters:
             said = adapter(said)
         noise_scale = config.levels.noise_scale(path, asked.solver)
         start = began(self.image_vae, asked, path[0], like, noise_scale=noise_scale, sees_mask=config.inpaints)
-        estimate = data_field(self.guided(said, asked, start.beside), config.prediction)
+        network = self.guided(said, asked, start.beside, guidance_rescale)
+        estimate = data_field(network, config.prediction)
         if asked.solver == "lcm":
             estimate = latent_consistency_field(estimate)
         return painted(self.image_vae, asked, start, path, estimate, progress)
@@ -221,7 +226,9 @@ class StableDiffusion(nn.Module):
         told = torch.tensor(sizes[: len(text) // n], device=like.device).repeat_interleave(n, dim=0)
         return replace(said, pooled=pooled.to(like), sizes=told)
 
-    def guided(self, said: Said, asked: Asked, beside: Float[Tensor, "B F H W"] | None = None) -> Network:
+    def guided(
+        self, said: Said, asked: Asked, beside: Float[Tensor, "B F H W"] | None = None, rescale: float | int = 0
+    ) -> Network:
         """Both halves of guidance in one batch."""
         beside = None if beside is None else torch.cat([beside] * (1 + asked.guided))
 
@@ -237,7 +244,7 @@ class StableDiffusion(nn.Module):
                 residuals=summed(added) if added else None,
             )
 
-        return guided_halves(network, asked.scale) if asked.guided else network
+        return guided_halves(network, asked.scale, rescale) if asked.guided else network
 
 
 def sizes_told(n: int, size: tuple[int, int]) -> list[list[float]]:

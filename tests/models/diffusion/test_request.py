@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nexus.media.image import Image
-from nexus.models.diffusion.request import Limits, check_image, check_whole, check_whole_number
+from nexus.models.diffusion.request import Limits, check_image, check_rescale, check_whole, check_whole_number
 from nexus.process.levels import flow_sigmas, straight
 
 PICTURE = Image(np.zeros((32, 48, 3), dtype=np.uint8))
@@ -140,3 +140,11 @@ def test_a_network_alone_says_what_it_lacks():
     check_whole(model, "text_encoder")
     with pytest.raises(ValueError, match="this Linear is a network without image_vae: load a pipeline's whole folder"):
         check_whole(model, "image_vae", "text_encoder")
+
+
+def test_rescaling_needs_guidance():
+    check_rescale(0, LIMITS.words("a", guidance_scale=1))
+    check_rescale(0.7, LIMITS.words("a"))
+    for share, scale, message in ((1.5, 3, r"from 0 to 1, got 1\.5"), (0.5, 1, "there is no guidance here")):
+        with pytest.raises(ValueError, match=message):
+            check_rescale(share, LIMITS.words("a", guidance_scale=scale))

@@ -57,9 +57,10 @@ def built(scheduler=None, **changes):
     return pipe
 
 
-def built_xl(refiner=False):
-    five = {"projection_class_embeddings_input_dim": 10 + 5 * 8, "cross_attention_dim": 12}
-    network = randomised(diffusers.UNet2DConditionModel(**(XL_UNET | (five if refiner else {}))))
+def built_xl(refiner=False, **changes):
+    if refiner:
+        changes |= {"projection_class_embeddings_input_dim": 10 + 5 * 8, "cross_attention_dim": 12}
+    network = randomised(diffusers.UNet2DConditionModel(**(XL_UNET | changes)))
     scheduler = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading")
     kind = diffusers.StableDiffusionXLImg2ImgPipeline if refiner else diffusers.StableDiffusionXLPipeline
     score = {"requires_aesthetics_score": True} if refiner else {}
@@ -229,6 +230,36 @@ def test_xl_equals_the_reference(negative, tmp_path):
     again.set_progress_bar_config(disable=True)
     theirs = theirs_of(again, negative_prompt=negative, image=[picture()._picture()] * 2, strength=0.6)
     assert_same_pictures(ours_of(model, negative_prompt=negative, image=picture(), strength=0.6), theirs)
+
+
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+@pytest.mark.parametrize("channels", [4, 9])
+def test_xl_inpainting_equals_the_reference(channels, strength, tmp_path):
+    pipe = built_xl(in_channels=channels)
+    pipe.save_pretrained(tmp_path)
+    model = nexus.load(tmp_path, device="cpu")
+    assert model.config.inpaints == (channels == 9)
+    again = diffusers.StableDiffusionXLInpaintPipeline(**pipe.components, add_watermarker=False)
+    again.set_progress_bar_config(disable=True)
+    given = {"image": picture()._picture(), "mask_image": mask()._picture(), "height": 32, "width": 48}
+    theirs = [theirs_of(again, PROMPTS[i], strength=strength, generator=rngs()[i], **given) for i in range(2)]
+    ours = ours_of(model, image=picture(), mask=mask(), strength=strength)
+    assert_same_pictures(ours, np.concatenate(theirs))
+
+
+@pytest.mark.parametrize("kind", ["zero-snr", "xl"])
+def test_rescaled_guidance_equals_the_reference(kind, tmp_path):
+    settings = DDIM | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    pipe = built_xl() if kind == "xl" else built(diffusers.DDIMScheduler(**settings, timestep_spacing="trailing"))
+    pipe.save_pretrained(tmp_path)
+    model, given = nexus.load(tmp_path, device="cpu"), {"guidance_scale": 8.0, "guidance_rescale": 0.7}
+    ours = ours_of(model, **given)
+    assert_same_pictures(ours, theirs_of(pipe, **given))
+    assert np.abs(ours_of(model, guidance_scale=8.0) - ours).max() > 1e-2
+    with pytest.raises(ValueError, match=r"guidance_rescale must be from 0 to 1, got 1.5"):
+        model.generate("a boat", guidance_rescale=1.5)
+    with pytest.raises(ValueError, match="there is no guidance here"):
+        model.generate("a boat", guidance_scale=1, guidance_rescale=0.5)
 
 
 def test_the_refiner_equals_the_reference(tmp_path):
