@@ -33,7 +33,7 @@ bench: .venv/.test
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf .venv runs dist site film.mp4 film.json film.srt film.vtt .pytest_cache .ruff_cache
+	rm -rf .venv runs dist site .nexus-cache/docs film.mp4 film.json film.srt film.vtt .pytest_cache .ruff_cache
 
 .venv/constraints.txt: constraints.txt
 	$(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) .venv

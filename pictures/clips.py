@@ -1,15 +1,20 @@
 """Frames of what `nexus/cogvideox-tiny` films, and what its autoencoder keeps."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import torch
 
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import clip
+from nexus.film import render
 from nexus.media.image import Image
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX
 from pictures.plots import Line, lines
 from pictures.registry import Picture
+from pictures.runs import KEPT
 
 PROMPTS = (
     "a red boat crosses the sea from left to right",
@@ -17,6 +22,8 @@ PROMPTS = (
     "a balloon rises over the mountains",
 )
 SIDE = 80
+FILM = "examples/lighthouse.yaml"
+ITS_MODELS = ("nexus/cogvideox-tiny", "nexus/f5tts-tiny", "nexus/musicgen-tiny", "nexus/sound-tiny")
 
 
 def cogvideox(model: CogVideoX) -> Image:
@@ -43,6 +50,13 @@ def video_vae(model: CogVideoXVAE) -> Image:
     return lines(rows, side=SIDE)
 
 
+def film() -> Image:
+    """Fifteen frames of the example film, which is rendered for them."""
+    with TemporaryDirectory() as folder:
+        made = render(FILM, Path(folder) / "film.mp4", cache=KEPT / "film")
+        return Video.load(made.path).contact_sheet(5, 15)
+
+
 def _some(video: Video, n: int) -> list[Image]:
     """n frames, evenly spread, the first and the last among them."""
     return [video.frame(round(i * (video.length - 1) / (n - 1))) for i in range(n)]
@@ -50,5 +64,6 @@ def _some(video: Video, n: int) -> list[Image]:
 
 PICTURES = {
     "cogvideox": Picture(draw=cogvideox, models=("nexus/cogvideox-tiny",)),
+    "film": Picture(draw=film, besides=(FILM, *ITS_MODELS)),
     "video-vae": Picture(draw=video_vae, models=("nexus/video-vae-tiny",)),
 }

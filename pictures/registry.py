@@ -22,6 +22,7 @@ class Picture:
 
     draw: Callable[..., Image]
     models: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()  # weights and files that it is drawn of too, without being given them
     brief: dict[str, Any] | None = None  # what `draw` is given besides in a brief build, where it trains by itself
 
 
@@ -35,9 +36,10 @@ def make(name: str, picture: Picture, mode: Mode) -> Made:
     """Draws a picture unless one of the same code and weights is there."""
     places = [model if model.startswith("nexus/") else trained(model, mode) for model in picture.models]
     sources = [find(place.weights if isinstance(place, Trained) else place) for place in places]
+    counted = [*sources, *map(find, picture.besides)]
     extra = (picture.brief or {}) if mode == "brief" else {}
     code = _source(picture.draw) + inspect.getsource(plots) + repr(extra)
-    key = hashlib.sha256("\n".join([code, *map(weights_hash, sources)]).encode()).hexdigest()[:12]
+    key = hashlib.sha256("\n".join([code, *map(weights_hash, counted)]).encode()).hexdigest()[:12]
     file = KEPT / "pictures" / f"{name}-{key}.png"
     if not file.is_file():
         image = picture.draw(*(nexus.load(source.path, device="cpu") for source in sources), **extra)
