@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import allocator
 import diffusers
 import torch
 from torch import Tensor, nn
@@ -150,13 +151,15 @@ def reference(race: Race, folder: str) -> nn.Module:
     return theirs
 
 
-def seconds(calls: dict[str, Call], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
+def seconds(theirs: Call, ours: Call, rounds: int, clock: Callable[[], float]) -> tuple[list[float], list[float]]:
+    times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for name, call in calls.items():
+        for set_memory, call, kept in ((allocator.by_default, theirs, times[0]), (allocator.kept, ours, times[1])):
+            set_memory()
+            call()
             start = clock()
             call()
-            times[name].append(clock() - start)
+            kept.append(clock() - start)
     return times
 
 
@@ -174,9 +177,9 @@ def row(race: Race, folder: str, rounds: int, clock: Callable[[], float]) -> tup
         if dtype == torch.float32:
             assert error < 1e-3, f"{race.name}: not equal to the reference, {error:.1e}"
             exact = answer
-        times = seconds({"theirs": slow, "ours": fast}, rounds, clock)
-        ratios.append(statistics.median(a / b for a, b in zip(times["theirs"], times["ours"], strict=True)))
-        cells += [f"{statistics.median(t):.2f} s" for t in times.values()] + [f"{ratios[-1]:.2f}"]
+        times = seconds(slow, fast, rounds, clock)
+        ratios.append(statistics.median(a / b for a, b in zip(*times, strict=True)))
+        cells += [f"{statistics.median(t):.2f} s" for t in times] + [f"{ratios[-1]:.2f}"]
         del ours, slow, fast
     apart = ((answer - exact).norm() / exact.norm()).item()
     return f"| {race.name} | {' | '.join(cells)} | {100 * apart:.1f} % |", ratios

@@ -4,7 +4,7 @@ Axes: B batch, T tokens of the picture, D width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -30,6 +30,10 @@ class Beside:
         if residual is None:
             return x
         return x + (F.pad(residual, (0, 0, n_before, 0)) if n_before else residual)
+
+    def scaled(self, weight: float | int) -> "Beside":
+        """What a ControlNet adds, so many times."""
+        return replace(self, residuals=tuple(None if r is None else weight * r for r in self.residuals))
 
 
 NOTHING = Beside()

@@ -11,13 +11,14 @@ Axes: B batch, C channels in, D channels out, H height, W width, I height out, J
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, pays
 
 DTYPES = (torch.float32, torch.bfloat16)
-_NO_MORE = ("none", [], "")  # the kernels could apply a function to what they give
+_NO_MORE = ("none", [], "")  # no function applied to what a kernel gives
 
 
 def available() -> bool:
@@ -32,8 +33,10 @@ class PackedMatrix:
     def __init__(self, weight: Float[Tensor, "D C"]):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
 
-    def __call__(self, x: Float[Tensor, "*rows C"], bias: Tensor | None = None) -> Float[Tensor, "*rows D"]:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, *_NO_MORE)
+    def __call__(
+        self, x: Float[Tensor, "*rows C"], bias: Tensor | None = None, then: tuple[str, list, str] = _NO_MORE
+    ) -> Float[Tensor, "*rows D"]:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, *then)
 
     def dense(self) -> Float[Tensor, "D C"]:
         return self.packed.to_dense()
@@ -131,7 +134,9 @@ class Packed(nn.Module):
 
 
 class PackedLinear(Packed, nn.Linear):  # type: ignore[misc]
-    """x to x W^T + b. Source: torch.nn.Linear."""
+    """x to x W^T + b, and then perhaps GELU, which its kernel applies while the values are at hand."""
+
+    gelu: str | None = None  # how it is approximated; None is no GELU
 
     @staticmethod
     def suits(layer: nn.Linear) -> bool:
@@ -141,7 +146,10 @@ class PackedLinear(Packed, nn.Linear):  # type: ignore[misc]
         return PackedMatrix(weight)
 
     def forward(self, input: Float[Tensor, "*rows C"]) -> Float[Tensor, "*rows D"]:
-        return super().forward(input) if _learns(input) else self.packed(input, self.bias)
+        if _learns(input):
+            y = super().forward(input)
+            return y if self.gelu is None else F.gelu(y, approximate=self.gelu)
+        return self.packed(input, self.bias, _NO_MORE if self.gelu is None else ("gelu", [], self.gelu))
 
 
 class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]

@@ -4,12 +4,14 @@ What it gains is measured in docs/results.md: matrices in float32 1.4 times on C
 3 x 3 convolutions about twice (`nexus.nn.winograd`), few rows at a time, as in decoding a token, up to three times.
 """
 
+from itertools import pairwise
 from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d
+from nexus.nn.memory import keep_freed_memory
 from nexus.nn.packed import (
     DTYPES,
     Packed,
@@ -38,13 +40,16 @@ def prepack(model: Model) -> Model:
     The values stay: outputs differ by rounding only. Weight norm is folded. Layers on a GPU, in half precision other
     than bfloat16, or small enough to gain nothing stay as they are, and so do text encoders of other packages. LoRAs
     are folded in before; a prepacked model can be saved, but not moved to a GPU. The kernels of 3 x 3 convolutions
-    take five times their memory in float32, up to 1,024 x 1,024 channels; larger ones stay at their size.
+    take five times their memory in float32, up to 1,024 x 1,024 channels; larger ones stay at their size. The process
+    keeps freed memory from then on (`nexus.nn.memory`).
 
     Returns:
         The model; what is no module of PyTorch is given back as it is.
     """
     if available() and isinstance(model, nn.Module):
         _walk(model)
+        if any(isinstance(module, Packed) for module in model.modules()):
+            keep_freed_memory()
     return model
 
 
@@ -60,6 +65,10 @@ def _walk(module: nn.Module) -> None:
             break
     for child in module.children():
         _walk(child)
+    if type(module) is nn.Sequential:
+        for i, (layer, then) in enumerate(pairwise(module)):
+            if isinstance(layer, PackedLinear) and isinstance(then, nn.GELU):
+                layer.gelu, module[i + 1] = then.approximate, nn.Identity()
 
 
 def _fold(layer: nn.Module) -> None:

@@ -121,6 +121,17 @@ def test_prepacked_models_are_copied_and_pickled():
                 assert torch.equal(other[name](x), model[name](x))
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_after_a_matrix_is_applied_by_its_kernel(approximate):
+    plain = redrawn(nn.Sequential(nn.Linear(384, 512), nn.GELU(approximate), nn.Dropout(), nn.Linear(512, 256))).eval()
+    fast = prepack(copy.deepcopy(plain))
+    x = torch.randn(2, 7, 384)
+    with torch.inference_mode():
+        assert apart(fast(x), plain(x)) < 1e-5
+    x.requires_grad_()
+    assert type(fast[1]) is nn.Identity and apart(fast(x), plain(x)) < 1e-5
+
+
 def test_gradients_go_through_prepacked_layers():
     plain = redrawn(nn.Sequential(nn.Conv2d(96, 96, 3, padding=1), nn.Flatten(2), nn.Linear(64, 1024)))
     fast = prepack(copy.deepcopy(plain))
