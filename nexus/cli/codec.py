@@ -62,7 +62,6 @@ def encode(
 
     nexus codec encode in.wav -o x.ecdc
     """
-    from nexus.codecs.long_sounds import bits_per_second
     from nexus.media.audio_blocks import open_blocks
     from nexus.media.io import write_atomically
 
@@ -80,7 +79,7 @@ def encode(
         with refusing(sound):
             made = kind.encode(job, watched(source, watch, notes), notes)
         write_atomically(output, made.data)
-    rate = made.rows * bits_per_second(codec, made.codebooks) / 1000
+    rate = made.rows * codec.bitrate_of(made.codebooks) / 1000
     facts = {
         "path": str(output),
         "bytes": len(made.data),

@@ -130,9 +130,8 @@ def _encode_ecdc(job: Job, sound: "SoundBlocks", notes: list[str]) -> Encoded:
     import torch
 
     from nexus.codecs.ecdc import Coded, write
-    from nexus.codecs.long_sounds import channels_of
 
-    if channels_of(job.codec) == 1 and sound.channels > 1:
+    if job.codec.channels == 1 and sound.channels > 1:
         raise ValueError(
             f"an .ecdc file of this codec holds one channel, the sound has {sound.channels}; .nxc holds them"
         )
@@ -151,11 +150,11 @@ def _named_ecdc(data: bytes) -> str:
 
 def _decode_ecdc(job: Job, data: bytes) -> "SoundBlocks":
     from nexus.codecs.ecdc import read
-    from nexus.codecs.long_sounds import CodedSound, channels_of, decode_long
+    from nexus.codecs.long_sounds import CodedSound, decode_long
 
     found = read(job.codec, data, job.lm)
     side = {} if found.scales is None else {"scales": found.scales.cpu().numpy()}
-    codes, channels = found.codes.int().cpu().numpy(), channels_of(job.codec)
+    codes, channels = found.codes.int().cpu().numpy(), job.codec.channels
     return decode_long(job.codec, CodedSound(codes=codes, length=found.length, channels=channels, side=side))
 
 

@@ -1,37 +1,22 @@
-"""What convolutional codecs that look ahead share: rates, how far a stream stays behind, what they refuse, their start.
+"""What convolutional codecs that look ahead share: how far a stream stays behind, whole frames, their start.
 
 Axes: B batch, C channels, L waveform samples, N samples of whole frames.
 """
-
-import math
-from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.codecs.codec import Codec
 from nexus.nn.chain import Chain
 from nexus.nn.look_ahead import needed
 
 
-class ConvolutionalCodec(nn.Module):
-    """Mono; its config has `sample_rate` and `hop_length`. A subclass says `codebook_size` and `n_codebooks`."""
+class ConvolutionalCodec(Codec):
+    """Mono; its config says `codebook_size` and `n_codebooks`, or the subclass."""
 
-    config: Any
     encoder: Chain
     decoder: Chain
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
 
     @property
     def codebook_size(self) -> int:
@@ -40,11 +25,6 @@ class ConvolutionalCodec(nn.Module):
     @property
     def n_codebooks(self) -> int:
         return self.config.n_codebooks
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second of all codebooks; each has an equal share."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     @property
     def encoder_look_ahead(self) -> int:
@@ -65,15 +45,9 @@ class ConvolutionalCodec(nn.Module):
         """Filled with zeros up to the end of its last frame.
 
         Raises:
-            ValueError: several channels, or no samples.
+            ValueError: what has no codes (`check_waveform`).
         """
-        if waveform.shape[1] != 1:
-            raise ValueError(
-                f"this codec is mono, got {waveform.shape[1]} channels; make them items of the batch: "
-                "waveform.flatten(0, 1)[:, None]"
-            )
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
+        self.check_waveform(waveform)
         return F.pad(waveform, (0, -waveform.shape[-1] % self.hop_length))
 
     def check_length(self, n_frames: int, length: int | None) -> None:

@@ -253,9 +253,10 @@ class DacStream:
         self.n_samples = 0
 
     def encode(
-        self, chunk: Float[Tensor, "B 1 L"], *, n_codebooks: int | None = None, last: bool = False
+        self, chunk: Float[Tensor, "B C L"], *, n_codebooks: int | None = None, last: bool = False
     ) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        self.codec.check_samples(chunk)
         self.n_samples += chunk.shape[-1]
         if last:
             chunk = F.pad(chunk, (0, -self.n_samples % self.codec.hop_length))

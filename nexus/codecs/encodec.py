@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nexus.codecs import frames, seanet
+from nexus.codecs.codec import Codec
 from nexus.codecs.frames import FrameCoderConfig
 from nexus.codecs.seanet import Coder, SEANetConfig, keep_variance, stream
 from nexus.nn.checkpoint import save_folder
@@ -67,7 +68,7 @@ class EncodecOutput:
     perplexity: Float[Tensor, " K"]
 
 
-class Encodec(nn.Module):
+class Encodec(Codec):
     def __init__(self, config: EncodecConfig):
         super().__init__()
         self.config = config
@@ -82,31 +83,6 @@ class Encodec(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 keep_variance(module)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.config.sample_rate / self.config.hop_length
-
-    @property
-    def codebook_size(self) -> int:
-        return self.config.quantizer.codebook_size
-
-    @property
-    def n_codebooks(self) -> int:
-        return self.config.quantizer.n_codebooks
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second of all codebooks; each has an equal share."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     def codebooks_at(self, bandwidth: float) -> int:
         """How many codebooks fit into `bandwidth` kbps."""
@@ -124,7 +100,7 @@ class Encodec(nn.Module):
         generator: torch.Generator | None = None,
     ) -> EncodecOutput:
         """Reconstructs; gradients pass the quantiser straight through. In training mode the codebooks learn."""
-        self._check(waveform)
+        self.check_waveform(waveform)
         quantized = self.quantizer(self.encoder(waveform), n_codebooks, generator)
         output = self.decoder(quantized.vectors)[..., : waveform.shape[-1]]
         return EncodecOutput(output, quantized.codes, quantized.commitment, quantized.perplexity)
@@ -148,7 +124,7 @@ class Encodec(nn.Module):
         Args:
             bandwidth: kbps; the number of codebooks follows. Give this or `n_codebooks`; by default all are used.
         """
-        self._check(waveform)
+        self.check_waveform(waveform)
         return self.quantizer.encode(self.encoder(waveform), self.depth(bandwidth, n_codebooks))
 
     def depth(self, bandwidth: float | None, n_codebooks: int | None) -> int | None:
@@ -162,12 +138,6 @@ class Encodec(nn.Module):
         if n_codebooks is not None:
             raise ValueError("give bandwidth or n_codebooks, not both")
         return self.codebooks_at(bandwidth)
-
-    def _check(self, waveform: Tensor) -> None:
-        if waveform.shape[1] != self.config.channels:
-            raise ValueError(f"this codec takes {self.config.channels} channels, got {waveform.shape[1]}")
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
 
     @torch.inference_mode()
     def decode(self, codes: Int[Tensor, "B K T"], length: int | None = None) -> Float[Tensor, "B C L"]:
@@ -214,6 +184,7 @@ class EncodecStream:
         last: bool = False,
     ) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        self.codec.check_samples(chunk)
         depth = self.codec.depth(bandwidth, n_codebooks)
         latent, self.encoder_states = stream(self.codec.encoder.layers, chunk, self.encoder_states, last)
         return self.codec.quantizer.encode(latent, depth)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from nexus.codecs.codec import Codec
 from nexus.codecs.encodec import Encodec, EncodecConfig, EncodecOutput
 from nexus.codecs.seanet import SEANetConfig
 from nexus.nn.checkpoint import save_folder
@@ -58,7 +59,7 @@ class WindowedCodes(NamedTuple):
     length: int
 
 
-class WindowedEncodec(nn.Module):
+class WindowedEncodec(Codec):
     def __init__(self, config: WindowedEncodecConfig):
         super().__init__()
         self.config = config
@@ -84,6 +85,15 @@ class WindowedEncodec(nn.Module):
     @property
     def n_codebooks(self) -> int:
         return self.codec.n_codebooks
+
+    @property
+    def channels(self) -> int:
+        return self.codec.channels
+
+    def bitrate_of(self, n_codebooks: int) -> float:
+        """With the overlap of windows and their scales."""
+        stride, window = self.config.stride, self.config.window_length
+        return self.codec.bitrate_of(n_codebooks) * window / stride + 32 * self.sample_rate / stride
 
     def codebooks_at(self, bandwidth: float) -> int:
         """How many codebooks fit into `bandwidth` kbps."""
@@ -121,9 +131,8 @@ class WindowedEncodec(nn.Module):
         self, waveform: Float[Tensor, "B C L"], bandwidth: float | None = None, n_codebooks: int | None = None
     ) -> WindowedCodes:
         """Codes and scales; `bandwidth` (kbps) or `n_codebooks` as for `Encodec.encode`."""
+        self.check_waveform(waveform)
         lengths = self.window_lengths(waveform.shape[-1])
-        if not lengths:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
         codes, scales = [], []
         for run in _runs(lengths):
             starts = [w * self.config.stride for w in run]
@@ -187,6 +196,7 @@ class WindowedStream:
         last: bool = False,
     ) -> list[WindowedCodes]:
         """The windows that are complete with this chunk, of any length; maybe none yet."""
+        self.codec.check_samples(chunk)
         config = self.codec.config
         waiting = chunk if self._waiting is None else torch.cat([self._waiting, chunk], dim=-1)
         done = []

@@ -249,8 +249,9 @@ class FSQCodecStream:
         self.decoder_state: list[Any] | None = None
         self.n_samples = 0
 
-    def encode(self, chunk: Float[Tensor, "B 1 L"], *, last: bool = False) -> Int[Tensor, "B K T"]:
+    def encode(self, chunk: Float[Tensor, "B C L"], *, last: bool = False) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        self.codec.check_samples(chunk)
         self.n_samples += chunk.shape[-1]
         if last:
             chunk = F.pad(chunk, (0, -self.n_samples % self.codec.hop_length))

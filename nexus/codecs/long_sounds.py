@@ -37,22 +37,6 @@ class CodedSound:
     side: dict[str, Float[ndarray, "R _"]] = field(default_factory=dict)
 
 
-def channels_of(codec: Any) -> int:
-    """How many channels the codec codes together."""
-    config = codec.config.codec if isinstance(codec, WindowedEncodec) else codec.config
-    return getattr(config, "channels", 1)
-
-
-def bits_per_second(codec: Any, n_codebooks: int | None = None) -> float:
-    """Of one row, before any entropy coding; windows that overlap and scales are counted."""
-    n = codec.n_codebooks if n_codebooks is None else n_codebooks
-    rate = n * math.log2(codec.codebook_size) * codec.frame_rate
-    if not isinstance(codec, WindowedEncodec):
-        return rate
-    stride, window = codec.config.stride, codec.config.window_length
-    return rate * window / stride + 32 * codec.sample_rate / stride
-
-
 def codebooks_at(codec: Any, bitrate: float | int) -> int:
     """How many codebooks fit into `bitrate` kb/s, a row.
 
@@ -60,11 +44,11 @@ def codebooks_at(codec: Any, bitrate: float | int) -> int:
         ValueError: none fit, or the codec cannot leave codebooks out.
     """
     if not chooses_codebooks(codec):
-        own = bits_per_second(codec) / 1000
+        own = codec.bitrate / 1000
         raise ValueError(f"this codec has one bit rate, {own:.4g} kb/s; leave the bit rate out")
     if hasattr(codec, "codebooks_at"):
         return codec.codebooks_at(float(bitrate))
-    each = math.log2(codec.codebook_size) * codec.frame_rate / 1000
+    each = codec.bitrate_of(1) / 1000
     n = math.floor(bitrate / each + 1e-6)
     if not 1 <= n <= codec.n_codebooks:
         raise ValueError(f"the bit rate must be {each:.4g} to {each * codec.n_codebooks:.4g} kb/s, got {bitrate:g}")
@@ -83,7 +67,7 @@ def as_channels(sound: SoundBlocks, codec: Any) -> tuple[SoundBlocks, str]:
     """
     from nexus.media.audio import Audio
 
-    takes = channels_of(codec)
+    takes = codec.channels
     if sound.channels == takes:
         return sound, ""
     if takes == 1:
@@ -105,7 +89,7 @@ def encode_long(codec: Any, sound: SoundBlocks, n_codebooks: int | None = None) 
     Raises:
         ValueError: an empty sound, or one too long for a codec without a stream.
     """
-    takes = channels_of(codec)
+    takes = codec.channels
     if sound.rate != codec.sample_rate:
         raise ValueError(f"this codec takes {codec.sample_rate} Hz, got {sound.rate}; resample the sound first")
     chosen = {} if n_codebooks is None else {"n_codebooks": n_codebooks}
@@ -220,7 +204,7 @@ def decode_long(codec: Any, coded: CodedSound) -> SoundBlocks:
 def check_codes(codec: Any, coded: CodedSound) -> None:
     """Raises ValueError where the number of rows, codebooks, frames or a code itself is not one of the codec's."""
     rows, n_codebooks, n_frames = coded.codes.shape
-    takes = channels_of(codec)
+    takes = codec.channels
     if rows * takes != coded.channels:
         raise ValueError(f"{rows} rows of {takes} channels each do not make {coded.channels} channels")
     allowed = range(1, codec.n_codebooks + 1) if chooses_codebooks(codec) else [codec.n_codebooks]

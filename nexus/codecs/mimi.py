@@ -5,7 +5,6 @@ quantiser. Official weights: `kyutai/mimi` (CC-BY-4.0), 32 codebooks of 2048; Mo
 Axes: B batch, C channels, L waveform samples, D width, T frames, K codebooks, V width of the codebooks, M features.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nexus.codecs.codec import Codec
 from nexus.codecs.seanet import Coder, SEANetConfig, decoder_layers, encoder_layers, keep_variance, run, stream
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Conv1d, ConvTranspose1d
@@ -86,7 +86,7 @@ class MimiOutput:
     semantic: Float[Tensor, "B V T"]
 
 
-class Mimi(nn.Module):
+class Mimi(Codec):
     def __init__(self, config: MimiConfig):
         super().__init__()
         self.config = config
@@ -104,31 +104,6 @@ class Mimi(nn.Module):
         for module in [*self.encoder.modules(), *self.decoder.modules()]:
             if isinstance(module, Conv1d | ConvTranspose1d):
                 keep_variance(module.conv)  # type: ignore[arg-type]
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
-
-    @property
-    def n_codebooks(self) -> int:
-        return self.config.quantizer.n_codebooks
-
-    @property
-    def codebook_size(self) -> int:
-        return self.config.quantizer.codebook_size
-
-    @property
-    def bitrate(self) -> float:
-        """Bits a second with all codebooks."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     @property
     def latency(self) -> float:
@@ -156,7 +131,7 @@ class Mimi(nn.Module):
         Args:
             quantized_share: of the items; the others reach the decoder as they left the encoder.
         """
-        self._check(waveform)
+        self.check_waveform(waveform)
         latent = self.latent(waveform)
         quantized = self.quantizer(latent, n_codebooks, generator)
         chosen = torch.rand(len(latent), 1, 1, generator=generator).to(latent.device) < quantized_share
@@ -215,7 +190,7 @@ class Mimi(nn.Module):
             lengths: samples of each item that are real; the rest is taken for silence, and so are the samples that
                 its last frame lacks. An item's frames, `frame_lengths(lengths)` of them, are those of it alone.
         """
-        self._check(waveform)
+        self.check_waveform(waveform)
         if lengths is not None:
             waveform = self._lengthened(self._silenced(waveform, lengths))
         chunks = waveform.split(CHUNK_FRAMES * self.hop_length, dim=-1)
@@ -259,12 +234,6 @@ class Mimi(nn.Module):
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         save_folder(self, folder, kind="mimi", config=self.config, dtype=dtype)
 
-    def _check(self, waveform: Tensor) -> None:
-        if waveform.shape[1] != self.config.channels:
-            raise ValueError(f"this codec takes {self.config.channels} channels, got {waveform.shape[1]}")
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
-
     def _whole_frames(self, waveform: Tensor) -> Tensor:
         return self._lengthened(waveform) if self.config.silence_to_whole_frames else waveform
 
@@ -293,6 +262,7 @@ class MimiStream:
         self, chunk: Float[Tensor, "B C L"], *, n_codebooks: int | None = None, last: bool = False
     ) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk, of any length; maybe none yet."""
+        self.codec.check_samples(chunk)
         self.seen += chunk.shape[-1]
         if last and self.codec.config.silence_to_whole_frames:
             chunk = F.pad(chunk, (0, -self.seen % self.codec.hop_length))

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexus.codecs.codec import Codec
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.quantize import nearest
 
@@ -40,7 +41,7 @@ class SemanticConfig:
             raise ValueError(f"field_length must be at least hop_length {self.hop_length}, got {self.field_length}")
 
 
-class SemanticTokens(nn.Module):
+class SemanticTokens(Codec):
     """`speech_encoder(waveform [B, L], mask [B, L])` gives hidden states [B, T, D]; it is a part of its own, attached
     after construction, whose weights stay where they are."""
 
@@ -51,18 +52,6 @@ class SemanticTokens(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("centres", torch.zeros(config.n_clusters, config.dim))
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        return self.config.sample_rate / self.config.hop_length
 
     @property
     def codebook_size(self) -> int:
@@ -89,6 +78,7 @@ class SemanticTokens(nn.Module):
         Raises:
             ValueError: an empty waveform, or an item without a real sample.
         """
+        self.check_samples(waveform)
         if waveform.shape[-1] == 0 or (mask is not None and not mask.any(1).all()):
             raise ValueError("an empty waveform has no tokens; give at least one sample")
         missing = max(0, self.config.field_length - waveform.shape[-1])

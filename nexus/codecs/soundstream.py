@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nexus.codecs import seanet
+from nexus.codecs.codec import Codec
 from nexus.codecs.seanet import Coder, SEANetConfig, keep_variance, stream
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
@@ -42,6 +43,10 @@ class SoundStreamConfig:
     def __post_init__(self):
         if not self.strides or min(self.strides) < 2:
             raise ValueError(f"strides must be at least 2 each, got {self.strides}")
+
+    @property
+    def hop_length(self) -> int:
+        return math.prod(self.strides)
 
     @property
     def seanet(self) -> SEANetConfig:
@@ -86,7 +91,7 @@ class SoundStreamOutput:
     perplexity: Float[Tensor, " K"]
 
 
-class SoundStream(nn.Module):
+class SoundStream(Codec):
     def __init__(self, config: SoundStreamConfig):
         super().__init__()
         self.config = config
@@ -100,31 +105,6 @@ class SoundStream(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 keep_variance(module)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
-
-    @property
-    def hop_length(self) -> int:
-        return math.prod(self.config.strides)
-
-    @property
-    def frame_rate(self) -> float:
-        return self.sample_rate / self.hop_length
-
-    @property
-    def codebook_size(self) -> int:
-        return self.config.quantizer.codebook_size
-
-    @property
-    def n_codebooks(self) -> int:
-        return self.config.quantizer.n_codebooks
-
-    @property
-    def bitrate(self) -> float:
-        """Bits per second of all codebooks; each has an equal share."""
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     def forward(
         self,
@@ -148,10 +128,7 @@ class SoundStream(nn.Module):
         self, waveform: Float[Tensor, "B C L"], denoise: Bool[Tensor, " B"] | None = None
     ) -> Float[Tensor, "B D T"]:
         """What is quantised; C must be 1."""
-        if waveform.shape[1] != 1:
-            raise ValueError(f"SoundStream is mono, got {waveform.shape[1]} channels; make them items of the batch")
-        if waveform.shape[-1] == 0:
-            raise ValueError("an empty waveform has no codes; give at least one sample")
+        self.check_waveform(waveform)
         x = self.encoder(waveform)
         return x if denoise is None else self.film(x, denoise.to(x.dtype)[:, None])
 
@@ -213,13 +190,14 @@ class SoundStreamStream:
 
     def encode(
         self,
-        chunk: Float[Tensor, "B 1 L"],
+        chunk: Float[Tensor, "B C L"],
         *,
         n_codebooks: int | None = None,
         denoise: bool = False,
         last: bool = False,
     ) -> Int[Tensor, "B K T"]:
         """Codes of the frames that are complete with this chunk; the switch may turn from chunk to chunk."""
+        self.codec.check_samples(chunk)
         latent, self.encoder_states = stream(self.codec.encoder.layers, chunk, self.encoder_states, last)
         if denoise:
             latent = self.codec.film(latent, latent.new_ones(len(latent), 1))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nexus.codecs.long_sounds import CodedSound, as_channels, channels_of, encode_long
+from nexus.codecs.long_sounds import CodedSound, as_channels, encode_long
 from nexus.data.sound_files import find_sounds
 from nexus.media.audio_blocks import SoundBlocks, open_blocks
 from nexus.media.io import write_atomically
@@ -112,7 +112,7 @@ def _encoded(
     sound, _ = as_channels(counted.resample(codec.sample_rate), codec)
     coded = encode_long(codec, sound, n_codebooks)
     recording = _recording(path, name, source, sum(lengths))
-    together = channels_of(codec) > 1
+    together = codec.channels > 1
     for row, stored in enumerate(_stored(coded, key, output, codec.codebook_size)):
         channels: Any = list(range(source.channels)) if together and source.channels > 1 else row
         # Windows overlap, so that their frames are not equally far apart; Lhotse would cut off what is too much.

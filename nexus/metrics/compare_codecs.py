@@ -14,7 +14,6 @@ import numpy as np
 
 from nexus.codecs.long_sounds import (
     as_channels,
-    bits_per_second,
     codebooks_at,
     decode_long,
     encode_long,
@@ -70,7 +69,7 @@ class Neural:
         made = Audio(np.concatenate(list(back.blocks), axis=1), back.rate)
         resampled = f"at {at_rate.rate} Hz" if at_rate.rate != sound.rate else ""
         self.notes = tuple(note for note in (resampled, said) if note)
-        return made, len(coded.codes) * bits_per_second(self.codec, coded.codes.shape[1]) * sound.seconds
+        return made, len(coded.codes) * self.codec.bitrate_of(coded.codes.shape[1]) * sound.seconds
 
 
 @dataclass(kw_only=True)

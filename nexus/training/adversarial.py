@@ -1,5 +1,6 @@
 """The adversarial half of training a codec or vocoder: which discriminators, from when, on how much, how strongly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -59,17 +60,19 @@ class AdversarialConfig:
         real, fake = self.excerpts(real, fake.detach(), generator)
         return {"loss": self.unmask(judges(real), judges(fake))}
 
-    def generator_loss(
+    def generator_losses(
         self, judges: Discriminators, real: Tensor, fake: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the adversarial loss and feature matching, and both for the log."""
+    ) -> dict[str, Tensor]:
+        """The adversarial loss and feature matching, as they are; `weighed` sums them."""
         real, fake = self.excerpts(real, fake, generator)
         with torch.no_grad():
             truth = judges(real)
         judged = judges(fake)
-        deceit, matching = self.deceive(judged), self.match(truth, judged)
-        total = self.weight * deceit + self.feature_weight * matching
-        return total, {"adversarial": deceit.detach(), "features": matching.detach()}
+        return {"adversarial": self.deceive(judged), "features": self.match(truth, judged)}
+
+    def weighed(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """What the generator minimises of `generator_losses`."""
+        return self.weight * losses["adversarial"] + self.feature_weight * losses["features"]
 
     def unmask(self, real: Judgement, fake: Judgement) -> Tensor:
         """What the discriminators minimise."""

@@ -92,9 +92,12 @@ class SoundRecipe(Recipe, Generic[Model]):
         output, losses = self.reconstruct(model, batch, generator)
         if self.adversarial.joined(batch):
             target = self.target(batch)[..., : output.shape[-1]]
-            loss, judged = self.adversarial.generator_loss(judges, target, output, generator)
-            losses = losses | judged | {"loss": losses["loss"] + loss}
-        return losses
+            losses = losses | self.adversarial.generator_losses(judges, target, output, generator)
+        return losses | {"loss": self.total(networks, output, losses)}
+
+    def total(self, networks: Networks, output: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        """What the model minimises: the losses of `reconstruct` and, where discriminators took part, theirs."""
+        return losses["loss"] + (self.adversarial.weighed(losses) if "adversarial" in losses else 0)
 
     def recordings(self, split: Literal["train", "valid"], sources: tuple[str, ...] | None = None) -> list[ndarray]:
         return waveforms.recordings(

@@ -134,7 +134,7 @@ def test_bandwidth_and_depth():
         model.encode(x, bandwidth=0.5)
     with pytest.raises(ValueError, match="not both"):
         model.encode(x, bandwidth=6.0, n_codebooks=8)
-    with pytest.raises(ValueError, match="1 channels, got 2"):
+    with pytest.raises(ValueError, match="mono, got 2"):
         model.encode(torch.randn(1, 2, 640))
     with pytest.raises(ValueError, match="empty"):
         model.encode(x[..., :0])

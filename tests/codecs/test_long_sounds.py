@@ -16,7 +16,6 @@ from nexus.codecs.facodec import FACodec, FACodecConfig
 from nexus.codecs.long_sounds import (
     CodedSound,
     as_channels,
-    bits_per_second,
     check_codes,
     codebooks_at,
     decode_long,
@@ -93,7 +92,8 @@ def test_windows_with_their_scales(length):
 class Whole:
     """A codec without a stream: a code is the sign of a sample's pair."""
 
-    sample_rate, hop_length, frame_rate, codebook_size, n_codebooks = RATE, 2, RATE / 2, 2, 1
+    sample_rate, hop_length, frame_rate, codebook_size, n_codebooks, channels = RATE, 2, RATE / 2, 2, 1, 1
+    bitrate = 4000.0
     config = SimpleNamespace()
 
     def state_dict(self):
@@ -153,14 +153,14 @@ def test_channels():
 
 def test_bit_rates():
     model = codec("mono")
-    assert bits_per_second(model) == 3 * 4 * 1000 and bits_per_second(model, 1) == 4000
+    assert model.bitrate == 3 * 4 * 1000 and model.bitrate_of(1) == 4000
     assert codebooks_at(model, 8) == 2 and codebooks_at(model, 12) == 3
     with pytest.raises(ValueError, match="bandwidth must be 4 to 12 kbps"):
         codebooks_at(model, 1)
     with pytest.raises(ValueError, match=r"one bit rate, 4 kb/s"):
         codebooks_at(Whole(), 2)
     windows = codec("windows")
-    assert bits_per_second(windows) == pytest.approx(12000 * 800 / 792 + 32 * 8000 / 792)
+    assert windows.bitrate == pytest.approx(12000 * 800 / 792 + 32 * 8000 / 792)
 
 
 def codes(*shape, most=15):

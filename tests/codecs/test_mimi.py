@@ -146,7 +146,7 @@ def test_figures_of_the_official_model():
 
 def test_bad_input_is_refused():
     model, x = codec(), torch.randn(1, 1, 64)
-    with pytest.raises(ValueError, match="1 channels, got 2"):
+    with pytest.raises(ValueError, match="mono, got 2"):
         model.encode(torch.randn(1, 2, 64))
     with pytest.raises(ValueError, match="empty"):
         model.encode(x[..., :0])
