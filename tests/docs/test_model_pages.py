@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 PAGES = sorted(Path("docs/models").glob("*.md"))
-PAINT = (
+WHOLE = (
     *("ddpm", "conditional-diffusion", "flow-matching", "consistency-models", "lcm", "dit", "stable-diffusion"),
     *("stable-diffusion-3", "flux", "pixart", "lora", "controlnet", "ip_adapter", "gan", "wgan", "cycle_gan", "vae"),
+    *("vocos", "musicgen", "f5tts", "cogvideox"),
 )
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -43,8 +44,8 @@ def test_each_page_is_in_the_menu_and_says_what_it_must():
         assert "**Idea.**" in page.read_text() and "Code: `nexus/" in " ".join(page.read_text().split()), page
 
 
-@pytest.mark.parametrize("stem", PAINT)
-def test_pages_of_what_paints_are_whole(stem):
+@pytest.mark.parametrize("stem", WHOLE)
+def test_pages_are_whole(stem):
     text = Path(f"docs/models/{stem}.md").read_text()
     assert "$" in text and "../pictures/" in text, "equations and pictures"
     assert re.search(r"\*\*(Walk through|The files?|Walk through the files?)\b", text), "a walk through our file"
