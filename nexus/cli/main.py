@@ -9,7 +9,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nexus.cli import codec, data, eval, eval_digits, film, image, models, music, rate, say, sound, train, video
+from nexus.cli import (
+    codec,
+    data,
+    eval,
+    eval_digits,
+    eval_sync,
+    film,
+    image,
+    models,
+    music,
+    rate,
+    say,
+    sound,
+    train,
+    video,
+)
 
 USAGE, FAILED, STOPPED = 2, 1, 130
 
@@ -27,6 +42,7 @@ app.add_typer(data.app, name="data")
 eval.app.command()(rate.rate)
 eval.app.command()(eval_digits.digits)
 eval.app.command("digits-table")(eval_digits.digits_table)
+eval.app.command()(eval_sync.sync)
 app.add_typer(eval.app, name="eval")
 
 

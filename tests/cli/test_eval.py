@@ -1,11 +1,12 @@
 """What `nexus eval` asks for, writes and prints; what is measured has its own tests."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from nexus.media import Audio
+from nexus.media import Audio, Video
 from nexus.metrics import evaluate_music, evaluate_sound, evaluate_speech
 from nexus.metrics.figures import Card, Evaluation, Item, figure
 
@@ -114,3 +115,21 @@ def test_refused_before_anything_is_made(run, calls, tmp_path, line, sentence):
 def test_a_corpus_that_is_not_there(run, tmp_path):
     code, _, err = run("eval", "speech", "--corpus", tmp_path / "nowhere", "--items", 2)
     assert code == 2 and "splits are none (is this the corpus?)" in err and not (tmp_path / "evaluation").exists()
+
+
+def test_sync_tells_by_how_much_the_sound_is_late(run, tmp_path):
+    frames = np.full((100, 16, 16, 3), 10, np.uint8)
+    sound = 1e-4 * np.random.default_rng(0).standard_normal((1, 4 * 16_000))
+    for time in (0.6, 1.5, 2.1, 3.2):
+        frames[round(time * 25) :] += np.uint8(50)
+        sound[0, round((time + 0.2) * 16_000) :][:800] += 0.5 * np.sin(np.arange(800))
+    film = Video(frames, 25)
+    film.with_audio(Audio(sound.astype(np.float32), 16_000)).save(tmp_path / "late.mp4")
+    film.save(tmp_path / "mute.mp4")
+    code, out, err = run("eval", "sync", tmp_path / "late.mp4", "--json")
+    assert code == 0 and not err and json.loads(out)["seconds"] == pytest.approx(0.2, abs=0.03)
+    code, out, _ = run("eval", "sync", tmp_path / "late.mp4")
+    assert code == 0 and re.search(r"the sound is (1[789]|2[0123])\d ms late", out)
+    for name, sentence in (("none.mp4", "none.mp4"), ("mute.mp4", "mute.mp4 has no sound")):
+        code, _, err = run("eval", "sync", tmp_path / name)
+        assert code == 2 and sentence in err
