@@ -107,11 +107,12 @@ def evaluate_speech(
     there, left_out = present(chosen)
     samples, took = make_speech(model, data, seed, progress)
     ours = judge_all(samples, there, seed=seed, what="what was made", progress=progress)
-    real = [replace(sample, made=one.audio, reference=None) for sample, one in zip(samples, data, strict=True)]
+    rate = samples[0].made.rate  # at which the recordings are judged too, or no figure could be compared with theirs
+    real = [replace(s, made=one.audio.resample(rate), reference=None) for s, one in zip(samples, data, strict=True)]
     theirs = judge_all(real, there, seed=seed, what="the recordings", progress=progress)
     baselines = {"the recordings": theirs.figures}
     if speaks and speaker_judge in chosen and not any("Resemblyzer" in missing for missing in left_out):
-        baselines["the nearest training voice"] = nearest_training_voice(corpus, data, seed)
+        baselines["the nearest training voice"] = nearest_training_voice(corpus, data, rate, seed)
     distance = chosen_fad(fad, [sample.made for sample in samples], [one.audio for one in data], seed=seed)
     return Evaluation(
         kind="speech",
@@ -145,11 +146,13 @@ def make_speech(
     return samples, took
 
 
-def nearest_training_voice(corpus: Path, data: Sequence[Recording], seed: int) -> tuple[Figure, ...]:
-    """Speaker similarity of the likest other speaker that a model may have been trained on."""
+def nearest_training_voice(corpus: Path, data: Sequence[Recording], rate: int, seed: int) -> tuple[Figure, ...]:
+    """Speaker similarity of the likest other speaker that a model may have been trained on, heard at `rate`."""
     prompts = [(one.utterance.speaker, one.voice) for one in data]
     nearest = nearest_voices(corpus, SpeakerEncoder().embed, prompts)
-    samples = [Sample(prompt="", made=sound, voice=one.voice) for sound, one in zip(nearest, data, strict=True)]
+    samples = [
+        Sample(prompt="", made=sound.resample(rate), voice=one.voice) for sound, one in zip(nearest, data, strict=True)
+    ]
     return judge_all(samples, [speaker_judge()], seed=seed).figures
 
 

@@ -16,8 +16,8 @@ from nexus.metrics import evaluate_music as music
 from nexus.metrics import evaluate_sound as sound
 from nexus.metrics.evaluate_speech import evaluate_speech, recordings
 from nexus.metrics.fad import EMBEDDINGS
-from nexus.metrics.figures import from_json
-from nexus.metrics.judge import MissingJudge
+from nexus.metrics.figures import compare, from_json
+from nexus.metrics.judge import Judge, Measure, MissingJudge, Verdict
 from nexus.metrics.neighbours import Neighbours
 from nexus.metrics.notes import Note
 from nexus.metrics.results import write_results
@@ -102,6 +102,16 @@ def test_a_speaker(corpus):
     assert found.kind == "speech" and found.model == "a stub" and found.items[1].prompt == "Word 1."
     assert set(found.items[0].values) == {"speaking rate error", "real-time factor"}
     assert told[-1] == (3, 3, "judging the recordings") and found.left_out == ()
+
+
+def test_the_recordings_are_judged_at_the_models_rate(corpus):
+    model = F5TTS()
+    model.generate = lambda prompt, *, voice, seed: tone(0.5, seed).resample(RATE // 2)
+    loud = Judge(name="peak", version="1", rate=16_000, measures=(Measure(name="peak"),),
+                 values=lambda sample: Verdict(values={"peak": sample.made.peak}))  # fmt: skip
+    found = evaluate_speech(model, corpus, items=3, judges=[lambda: loud])
+    assert found.figures[0].card.resampling == f"{RATE // 2} -> 16000 Hz, soxr VHQ"
+    assert compare(found.figures[0], found.baselines["the recordings"][0]).paired
 
 
 def test_a_codec_is_given_the_recordings(corpus, monkeypatch):
