@@ -42,18 +42,17 @@ class ControlNetConfig:
 
 
 class Hint(nn.Module):
-    """Convolutions from the size of the picture to the size of the latents."""
+    """Convolutions from the size of the picture to the size of the latents, each of `dims` at half the size."""
 
-    def __init__(self, config: ControlNetConfig):
+    def __init__(self, channels: int, dims: tuple[int, ...], out_dim: int):
         super().__init__()
-        dims = config.hint_dims
-        self.first = nn.Conv2d(config.hint_channels, dims[0], 3, padding=1)
+        self.first = nn.Conv2d(channels, dims[0], 3, padding=1)
         self.layers = nn.ModuleList(
             nn.Conv2d(narrow, dim, 3, padding=1, stride=stride)
             for narrow, wide in pairwise(dims)
             for dim, stride in ((narrow, 1), (wide, 2))
         )
-        self.out = zero(nn.Conv2d(dims[-1], config.network.dims[0], 3, padding=1))
+        self.out = zero(nn.Conv2d(dims[-1], out_dim, 3, padding=1))
 
     def forward(self, x: Map) -> Float[Tensor, "B D I J"]:
         x = F.silu(self.first(x))
@@ -69,7 +68,7 @@ class ControlNet(Contraction):
         super().__init__(config.network)
         network = config.network
         self.control, dims = config, network.dims
-        self.hint = Hint(config)
+        self.hint = Hint(config.hint_channels, config.hint_dims, dims[0])
         widths = [dims[0]]
         for i, dim in enumerate(dims):
             widths += [dim] * (network.n_blocks + (i < len(dims) - 1))

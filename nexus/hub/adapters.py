@@ -6,15 +6,19 @@ from typing import Any
 
 from torch import nn
 
+from nexus.adapters.block_control import BlockControl
 from nexus.adapters.control import Control
+from nexus.adapters.controlnet import ControlNet
 from nexus.adapters.ip_adapter import PicturePrompt
 from nexus.adapters.lora import LoRAStack
-from nexus.hub import controlnet
+from nexus.hub import controlnet, flux_controlnet, pixart_controlnet, sd3_controlnet
 from nexus.hub.ip_adapter import load_ip_adapter
 from nexus.hub.lora import load_lora
 from nexus.hub.source import find
 from nexus.media.image import Image
 from nexus.models.diffusion.stable_diffusion import StableDiffusion
+
+_CONTROLNETS = (controlnet, sd3_controlnet, flux_controlnet, pixart_controlnet)
 
 
 def add_lora(model: Any, path: str | Path, weight: float | int = 1.0) -> None:
@@ -37,15 +41,28 @@ def remove_loras(model: Any) -> None:
         stack.set([])
 
 
-def load_control(path: str | Path, model: StableDiffusion, picture: Image | list[Image], **settings: Any) -> Control:
-    """A ControlNet (a folder of diffusers or a single file) and what it is to see; `settings` are `Control`'s.
+def load_control(path: str | Path, model: Any, picture: Image | list[Image], **settings: Any) -> Control | BlockControl:
+    """A ControlNet (a folder of diffusers or a single file) and what it is to see.
+
+    `settings` are those of `Control` for Stable Diffusion, of `BlockControl` for Stable Diffusion 3, FLUX and PixArt.
 
     Raises:
         ValueError, FileNotFoundError: no ControlNet, or settings that can't be.
     """
-    network = controlnet.load(find(path)).eval().requires_grad_(False)
-    like = model.network.conv_in.weight
-    return Control(network.to(device=like.device, dtype=like.dtype), picture, **settings)
+    source = find(path)
+    family = next((family for family in _CONTROLNETS if family.recognise(source)), controlnet)
+    network: Any = family.load(source).eval().requires_grad_(False)
+    for_unet = isinstance(network, ControlNet)
+    if for_unet != isinstance(model, StableDiffusion):
+        bases = "Stable Diffusion 1, 2 or XL" if for_unet else "Stable Diffusion 3, FLUX or PixArt"
+        raise ValueError(f"{source.name} is for another base: {bases}, this model is a {type(model).__name__}")
+    like = next(model.network.parameters())
+    network.to(device=like.device, dtype=like.dtype)
+    if for_unet:
+        return Control(network, picture, **settings)
+    if settings.pop("guess", False):
+        raise ValueError("guess mode is for Stable Diffusion's own ControlNets; leave guess out")
+    return BlockControl(network, picture, **settings)
 
 
 def load_picture_prompt(

@@ -1,13 +1,15 @@
 """FLUX.1's official networks, in Black Forest Labs' file and in diffusers' folder."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from nexus.hub.diffusers_config import refuse_others
 from nexus.hub.source import Source
 from nexus.hub.tensors import State, join, load_strict, read_tensors, rename, swap_halves
 from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
 
-_DIFFUSERS = (
+DIFFUSERS = (
     (r"^x_embedder\.", "patches_in.proj."),
     (r"^context_embedder\.", "text_in."),
     (r"^time_text_embed\.timestep_embedder\.linear_1\.", "time_embed.mlp.0."),
@@ -36,7 +38,7 @@ _DIFFUSERS = (
     (r"\.ff_context\.net\.0\.proj\.", ".text.ff.0."),
     (r"\.ff_context\.net\.2\.", ".text.ff.2."),
 )
-_ORIGINAL = (
+ORIGINAL = (
     (r"^img_in\.", "patches_in.proj."),
     (r"^txt_in\.", "text_in."),
     (r"^(time|guidance)_in\.in_layer\.", r"\1_embed.mlp.0."),
@@ -71,16 +73,25 @@ def load_folder(source: Source) -> FluxTransformer:
     Raises:
         ValueError: settings of another architecture, or tensors that do not fit.
     """
-    raw = source.config
+    network = FluxTransformer(read_config(source.config, source.name))
+    # Theirs scale before they shift at the output.
+    state = fuse(rename(read_tensors(source), DIFFUSERS))
+    state = {name: swap_halves(t) if name.startswith("norm_out.") else t for name, t in state.items()}
+    load_strict(network, state, source.name)
+    return network
+
+
+def read_config(raw: Mapping[str, Any], where: str) -> FluxTransformerConfig:
+    """Sizes of a transformer, or of a ControlNet that copies its blocks."""
     channels = raw["in_channels"] // 4
-    refuse_others(raw, {"patch_size": 1}, source.name)
+    refuse_others(raw, {"patch_size": 1}, where)
     out_channels = raw.get("out_channels") or raw["in_channels"]
     if out_channels != raw["in_channels"]:
         raise ValueError(
-            f"{source.name}/config.json: {raw['in_channels']} channels in and {out_channels} out: a FLUX that is given "
+            f"{where}/config.json: {raw['in_channels']} channels in and {out_channels} out: a FLUX that is given "
             "more than text (Fill, Canny, Depth?); known are dev and schnell"
         )
-    config = FluxTransformerConfig(
+    return FluxTransformerConfig(
         n_double_layers=raw["num_layers"],
         n_single_layers=raw["num_single_layers"],
         n_heads=raw["num_attention_heads"],
@@ -92,26 +103,25 @@ def load_folder(source: Source) -> FluxTransformer:
         rope_dims=tuple(raw.get("axes_dims_rope", (16, 56, 56))),
         guidance=raw["guidance_embeds"],
     )
-    network = FluxTransformer(config)
-    state = join(rename(read_tensors(source), _DIFFUSERS), ("to_q", "to_k", "to_v"), "qkv")
-    state = join(state, ("alone_q", "alone_k", "alone_v", "alone_ff"), "wide_in")
-    # Theirs scale before they shift at the output.
-    state = {name: swap_halves(t) if name.startswith("norm_out.") else t for name, t in state.items()}
-    load_strict(network, state, source.name)
-    return network
+
+
+def fuse(state: State) -> State:
+    """One layer for what reads the same: queries, keys and values, and in single blocks the feed-forward."""
+    return join(join(state, ("to_q", "to_k", "to_v"), "qkv"), ("alone_q", "alone_k", "alone_v", "alone_ff"), "wide_in")
 
 
 def load_original(state: State, where: str) -> FluxTransformer:
     """The network of Black Forest Labs' file (`flux1-dev.safetensors`), whose sizes are read off its tensors."""
     network = FluxTransformer(read_sizes(state, where))
-    load_strict(network, rename(state, _ORIGINAL), where)
+    load_strict(network, rename(state, ORIGINAL), where)
     return network
 
 
 def read_sizes(state: State, where: str) -> FluxTransformerConfig:
-    """The configuration that tensors of these names and shapes belong to."""
+    """The configuration that tensors of these names and shapes belong to, a ControlNet's too."""
     dim, patch_dim = state["img_in.weight"].shape
-    out_dim, head_dim = len(state["final_layer.linear.bias"]), len(state["single_blocks.0.norm.query_norm.scale"])
+    out_dim = len(state.get("final_layer.linear.bias", state["img_in.weight"].T))
+    head_dim = len(state["double_blocks.0.img_attn.norm.query_norm.scale"])
     if patch_dim != out_dim:
         raise ValueError(f"{where}: {patch_dim} values a patch in and {out_dim} out; known are FLUX.1 dev and schnell")
     if head_dim % 32:

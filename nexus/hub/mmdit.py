@@ -1,6 +1,8 @@
 """Stable Diffusion 3's official networks, in Stability's file and in diffusers' folder."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from nexus.hub.source import Source
 from nexus.hub.tensors import State, join, load_strict, read_tensors, rename, swap_halves
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
 
-_DIFFUSERS = (
+DIFFUSERS = (
     (r"^pos_embed\.pos_embed$", "positions"),
     (r"^pos_embed\.proj\.", "patches_in.proj."),
     (r"^time_text_embed\.timestep_embedder\.linear_1\.", "time_embed.mlp.0."),
@@ -35,7 +37,7 @@ _DIFFUSERS = (
     (r"\.ff_context\.net\.0\.proj\.", ".text.ff.0."),
     (r"\.ff_context\.net\.2\.", ".text.ff.2."),
 )
-_ORIGINAL = (
+ORIGINAL = (
     (r"^pos_embed$", "positions"),
     (r"^x_embedder\.", "patches_in."),
     (r"^t_embedder\.", "time_embed."),
@@ -69,42 +71,48 @@ def load_folder(source: Source) -> MMDiT:
     Raises:
         ValueError: settings of another architecture, or tensors that do not fit.
     """
-    raw = source.config
-    n_layers, dual = raw["num_layers"], sorted(raw.get("dual_attention_layers") or ())
-    dim = raw["num_attention_heads"] * raw["attention_head_dim"]
-    refuse_others(raw, {"caption_projection_dim": dim, "out_channels": raw["in_channels"]}, source.name)
+    config = read_config(source.config, source.name)
+    refuse_others(source.config, {"out_channels": config.in_channels}, source.name)
+    network = MMDiT(config)
+    state = join(rename(read_tensors(source), DIFFUSERS), ("to_q", "to_k", "to_v"), "qkv")
+    # Theirs scale before they shift where only two vectors modulate: at the output, and of text in the last block.
+    swapped = ("norm_out.", f"blocks.{config.n_layers - 1}.text.modulation.")
+    state = {name: swap_halves(t) if name.startswith(swapped) else t for name, t in state.items()}
+    load_strict(network, shaped(state, config.max_patches), source.name)
+    return network
+
+
+def read_config(raw: Mapping[str, Any], where: str) -> MMDiTConfig:
+    """Sizes of a transformer, or of a ControlNet that copies its blocks."""
+    dual = sorted(raw.get("dual_attention_layers") or ())
+    if raw.get("joint_attention_dim") is not None:
+        dim = raw["num_attention_heads"] * raw["attention_head_dim"]
+        refuse_others(raw, {"caption_projection_dim": dim}, where)
     if dual != list(range(len(dual))):
-        raise ValueError(f"{source.name}/config.json: dual_attention_layers must be the first ones, got {dual}")
+        raise ValueError(f"{where}/config.json: dual_attention_layers must be the first ones, got {dual}")
     if raw.get("qk_norm") not in (None, "rms_norm"):
-        raise ValueError(f"{source.name}/config.json: qk_norm = {raw['qk_norm']!r}; known are null and 'rms_norm'")
-    config = MMDiTConfig(
-        n_layers=n_layers,
+        raise ValueError(f"{where}/config.json: qk_norm = {raw['qk_norm']!r}; known are null and 'rms_norm'")
+    return MMDiTConfig(
+        n_layers=raw["num_layers"],
         n_heads=raw["num_attention_heads"],
         head_dim=raw["attention_head_dim"],
         in_channels=raw["in_channels"],
         out_channels=raw["in_channels"],
-        text_dim=raw["joint_attention_dim"],
+        text_dim=raw.get("joint_attention_dim") or MMDiTConfig.text_dim,
         summary_dim=raw["pooled_projection_dim"],
         patch_size=raw["patch_size"],
         sample_size=raw["sample_size"],
-        max_patches=raw["pos_embed_max_size"],
+        max_patches=raw.get("pos_embed_max_size") or MMDiTConfig.max_patches,
         qk_norm=raw.get("qk_norm") == "rms_norm",
         n_dual_layers=len(dual),
     )
-    network = MMDiT(config)
-    state = join(rename(read_tensors(source), _DIFFUSERS), ("to_q", "to_k", "to_v"), "qkv")
-    # Theirs scale before they shift where only two vectors modulate: at the output, and of text in the last block.
-    swapped = ("norm_out.", f"blocks.{n_layers - 1}.text.modulation.")
-    state = {name: swap_halves(t) if name.startswith(swapped) else t for name, t in state.items()}
-    load_strict(network, _shaped(state, config.max_patches), source.name)
-    return network
 
 
 def load_original(state: State, where: str) -> MMDiT:
     """The network of Stability's file, without its prefix; sizes are read off its tensors."""
     config = read_sizes(state)
     network = MMDiT(config)
-    load_strict(network, _shaped(rename(state, _ORIGINAL), config.max_patches), where)
+    load_strict(network, shaped(rename(state, ORIGINAL), config.max_patches), where)
     return network
 
 
@@ -129,12 +137,12 @@ def read_sizes(state: State) -> MMDiTConfig:
     )
 
 
-def _shaped(state: State, most: int) -> State:
-    """The convolution over patches as the layer that it is, positions as a square."""
+def shaped(state: State, most: int) -> State:
+    """Convolutions over patches as the layers that they are, positions as a square."""
 
     def shaped(name: str, tensor: Tensor) -> Tensor:
         if name == "positions" and tensor.shape[:2] == (1, most * most):
             return tensor.reshape(most, most, -1)
-        return tensor.flatten(1) if name == "patches_in.proj.weight" else tensor
+        return tensor.flatten(1) if name in ("patches_in.proj.weight", "picture_in.proj.weight") else tensor
 
     return {name: shaped(name, tensor) for name, tensor in state.items()}

@@ -12,7 +12,7 @@ from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.text.encoders import from_folder
 
-_TRANSFORMER = (
+TRANSFORMER = (
     (r"^pos_embed\.proj\.", "patches_in.proj."),
     (r"^caption_projection\.linear_1\.", "text_in.0."),
     (r"^caption_projection\.linear_2\.", "text_in.2."),
@@ -96,7 +96,7 @@ def load_transformer(source: Source) -> PixArtTransformer:
     """
     refuse_others(source.config, _FIXED, source.name)
     network = PixArtTransformer(read_config(source.config, source.name))
-    load_strict(network, fuse(rename(read_tensors(source), _TRANSFORMER)), source.name)
+    load_strict(network, fuse(rename(read_tensors(source), TRANSFORMER)), source.name)
     return network
 
 

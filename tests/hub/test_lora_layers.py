@@ -129,7 +129,7 @@ def test_first_names_of_transformers_are_those_that_their_loaders_read(kind):
         }[kind]()
     from nexus.hub.lora_layers import _ORIGINALS, _renamed
 
-    rules, reads = _ORIGINALS[type(network).__name__], importlib.import_module(f"nexus.hub.{kind}")._ORIGINAL
+    rules, reads = _ORIGINALS[type(network).__name__], importlib.import_module(f"nexus.hub.{kind}").ORIGINAL
     layers = [name for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
     originals = {f"{_renamed(name, rules)}.weight": torch.zeros(()) for name in layers}
     assert len(originals) == len(layers)

@@ -7,7 +7,7 @@ Axes: B batch, D latent channels, H height, W width, S text tokens, P width of t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
+from nexus.models.diffusion.brief import Adapter, Brief
 from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
@@ -22,7 +23,7 @@ from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.process.diffusion import Network, data_field
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
-from nexus.process.levels import shifted
+from nexus.process.levels import Path, shifted
 from nexus.process.noise import generators
 from nexus.process.walk import Progress
 
@@ -104,6 +105,7 @@ class Flux(nn.Module):
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
+        adapters: Sequence[Adapter] = (),
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -117,6 +119,7 @@ class Flux(nn.Module):
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
+            adapters: add to what the network is told (`Brief`).
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -131,7 +134,7 @@ class Flux(nn.Module):
         ratio = self.image_vae.config.spatial_compression_ratio
         n_tokens = self.n_tokens(*(side // ratio for side in asked.size))
         path = asked.rest_of(self.config.levels.path(asked.n_steps, n_tokens, least=1 / asked.n_steps))
-        velocity = self.told(asked)
+        velocity = self.told(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
         return painted(self.image_vae, asked, start, path, data_field(velocity, "flow"), progress)
 
@@ -144,13 +147,18 @@ class Flux(nn.Module):
         guidance = "told" if network.guidance else "learnt"
         return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, guidance=guidance)
 
-    def told(self, asked: Asked) -> Network:
-        """The network with its text, and its guidance scale where it is told one."""
+    def brief(self, asked: Asked, path: Path) -> Brief:
+        """What the network is told of the prompts, and a guidance scale, which not every network is told."""
         like = self.network.proj_out.weight
         text, summary = (t.to(like) for t in self.text_encoder(asked.halves))
         guidance = torch.full((asked.n,), float(asked.scale), device=like.device)
-        scale = guidance if self.config.network.guidance else None
-        return lambda x_t, time: self.network(x_t, time, text, summary, scale)
+        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text)
+        return replace(brief, summary=summary, guidance=guidance)
+
+    def told(self, brief: Brief) -> Network:
+        """The network with what it is told."""
+        scale, said = brief.guidance if self.config.network.guidance else None, (brief.text, brief.summary)
+        return lambda x_t, time: self.network(x_t, time, *said, scale, brief.beside(x_t, time))
 
     def n_tokens(self, height: int, width: int) -> int:
         """Patches of latents of this size."""

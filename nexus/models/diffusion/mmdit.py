@@ -50,6 +50,11 @@ class MMDiTConfig:
     def dim(self) -> int:
         return self.n_heads * self.head_dim
 
+    @property
+    def sizes(self) -> tuple[int, int, bool]:
+        """Of each stream."""
+        return self.dim, self.n_heads, self.qk_norm
+
     @classmethod
     def sd35_medium(cls) -> "MMDiTConfig":
         return cls(max_patches=384, qk_norm=True, n_dual_layers=13)
@@ -73,11 +78,15 @@ class DualStream(Stream):
         return torch.addcmul(x, own_gate, alone), self.heads.bare(modulate(x, shift, scale)), tuple(rest)
 
 
+def stream(config: MMDiTConfig, i: int) -> Stream:
+    """Of the patches, in block i."""
+    return (DualStream if i < config.n_dual_layers else Stream)(*config.sizes)
+
+
 def make_block(config: MMDiTConfig, i: int) -> JointBlock:
     """Block i of the network: text goes no further than the last one's attention."""
-    sizes = (config.dim, config.n_heads, config.qk_norm)
-    text = Listened(*sizes) if i == config.n_layers - 1 else Stream(*sizes)
-    return JointBlock(text, DualStream(*sizes) if i < config.n_dual_layers else Stream(*sizes))
+    text = (Listened if i == config.n_layers - 1 else Stream)(*config.sizes)
+    return JointBlock(text, stream(config, i))
 
 
 class Trunk(nn.Module):

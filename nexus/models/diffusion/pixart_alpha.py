@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from nexus.codecs.image_vae import ImageVAE
 from nexus.codecs.stills import Stills
 from nexus.media.image import Image
+from nexus.models.diffusion.brief import Adapter, Brief
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.models.diffusion.request import Asked, Limits, check_whole
+from nexus.nn.beside import NOTHING, Beside
 from nexus.process.diffusion import Network, data_field, diffusion_loss
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_distillation import consistency_levels
@@ -139,6 +141,7 @@ class PixArt(nn.Module):
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
+        adapters: Sequence[Adapter] = (),
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -151,6 +154,7 @@ class PixArt(nn.Module):
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
+            adapters: add to what the network is told (`Brief`).
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -162,7 +166,7 @@ class PixArt(nn.Module):
             solver=solver, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         path = asked.rest_of(self.config.path(asked.n_steps))
-        network = self.guided(asked)
+        network = self.guided(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
         field = data_field(network, "flow" if self.config.process == "flow" else "noise")
         return painted(self.image_vae, asked, start, path, field, progress)
@@ -175,17 +179,22 @@ class PixArt(nn.Module):
         limits = Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS - 1)
         return replace(limits, guidance="learnt", solvers=("lcm",)) if self.config.distilled else limits
 
-    def guided(self, asked: Asked) -> Network:
-        """Both halves of guidance in one batch; the text's keys and values are computed once."""
+    def brief(self, asked: Asked, path: Path) -> Brief:
+        """What the network is told of the prompts, and with guidance of what is not wanted."""
         like = self.network.proj_out.weight
         text, mask = self.text_encoder([words.strip().lower() for words in asked.halves])  # as in training
-        keys, mask = self.network.text_keys(text.to(like)), mask.to(like.device)
-        told = torch.tensor([asked.size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
+        sizes = torch.tensor([asked.size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
+        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text.to(like))
+        return replace(brief, text_mask=mask.to(like.device), sizes=sizes)
+
+    def guided(self, brief: Brief) -> Network:
+        """Both halves of guidance in one batch; the text's keys and values are computed once."""
+        keys, mask, sizes = self.network.text_keys(brief.text), brief.text_mask, brief.sizes
 
         def network(x_t: Tensor, time: Tensor) -> Tensor:
-            return self.predict(x_t, time, keys, mask, told)
+            return self.predict(x_t, time, keys, mask, sizes, brief.beside(x_t, time))
 
-        return guided_halves(network, asked.scale) if asked.guided else network
+        return guided_halves(network, brief.asked.scale) if brief.asked.guided else network
 
     def predict(
         self,
@@ -194,7 +203,9 @@ class PixArt(nn.Module):
         text: Any,
         text_mask: Bool[Tensor, "B S"] | None = None,
         size: Float[Tensor, "B 2"] | None = None,
+        beside: Beside = NOTHING,
     ) -> Float[Tensor, "B D H W"]:
         """The network's answer without its learnt variance."""
-        answer = self.network(x_t, time, text, text_mask, size if self.config.network.size_conditions else None)
+        size = size if self.config.network.size_conditions else None
+        answer = self.network(x_t, time, text, text_mask, size, beside)
         return answer[:, : x_t.shape[1]]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
 from nexus.media.image import Image
+from nexus.models.diffusion.brief import Adapter, Brief
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
@@ -23,7 +24,7 @@ from nexus.process.diffusion import Network, data_field
 from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.flow_levels import MOST_STEPS, FlowLevels
 from nexus.process.guidance import guided_halves
-from nexus.process.levels import shifted
+from nexus.process.levels import Path, shifted
 from nexus.process.noise import generators
 from nexus.process.walk import Progress
 
@@ -97,6 +98,7 @@ class StableDiffusion3(nn.Module):
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
+        adapters: Sequence[Adapter] = (),
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -109,6 +111,7 @@ class StableDiffusion3(nn.Module):
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
+            adapters: add to what the network is told (`Brief`).
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -122,7 +125,7 @@ class StableDiffusion3(nn.Module):
         ratio = self.image_vae.config.spatial_compression_ratio
         levels = self.config.levels.path(asked.n_steps, self.n_tokens(*(side // ratio for side in asked.size)))
         path = asked.rest_of(levels)
-        velocity = self.guided(asked)
+        velocity = self.guided(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
         return painted(self.image_vae, asked, start, path, data_field(velocity, "flow"), progress)
 
@@ -134,15 +137,18 @@ class StableDiffusion3(nn.Module):
         multiple = self.image_vae.config.spatial_compression_ratio * network.patch_size
         return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, longest=multiple * network.max_patches)
 
-    def guided(self, asked: Asked) -> Network:
+    def brief(self, asked: Asked, path: Path) -> Brief:
+        """What the network is told of the prompts, and with guidance of what is not wanted."""
+        text, summary = (t.to(self.network.proj_out.weight) for t in self.text_encoder(asked.halves))
+        return Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text, summary=summary)
+
+    def guided(self, brief: Brief) -> Network:
         """Both halves of guidance in one batch."""
-        like = self.network.proj_out.weight
-        text, summary = (t.to(like) for t in self.text_encoder(asked.halves))
 
         def velocity(x_t: Tensor, time: Tensor) -> Tensor:
-            return self.network(x_t, time, text, summary)
+            return self.network(x_t, time, brief.text, brief.summary, brief.beside(x_t, time))
 
-        return guided_halves(velocity, asked.scale) if asked.guided else velocity
+        return guided_halves(velocity, brief.asked.scale) if brief.asked.guided else velocity
 
     def n_tokens(self, height: int, width: int) -> int:
         """Patches of latents of this size."""
