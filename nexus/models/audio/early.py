@@ -14,6 +14,7 @@ from nexus.media.audio import Audio
 
 FIRST = 0.7  # seconds, about what the first part lasts
 FIRST_STEPS = 6  # of its sampling
+FIRST_VOICE = 2.0  # seconds of the voice's end that it is made from
 GROWTH = 3.0  # how much longer than all that was heard before it a part may be, since it is made while that sounds
 BEYOND = 0.18  # seconds made beyond the end of a part
 FADE = 0.01  # seconds in which one part passes into the next

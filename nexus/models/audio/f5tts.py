@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel
 from nexus.models.audio.durations import DurationConfig, DurationPredictor
-from nexus.models.audio.early import BEYOND, FIRST_STEPS, ends_of_parts, joined
+from nexus.models.audio.early import BEYOND, FIRST_STEPS, FIRST_VOICE, ends_of_parts, joined
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
 from nexus.models.audio.speaking import level, level_factor, prepare_voice, split_text
 from nexus.process import flow
@@ -348,10 +348,14 @@ class F5TTS(nn.Module):
         fade, gain = config.sample_rate // 200, 1.0
         for end in ends:
             upto = min(first + end + round(BEYOND * rate), n)
-            cond = nn.functional.pad(mel, (0, upto - mel.shape[2]))
-            few = steps if heard or start else min(steps, FIRST_STEPS)
+            opening = not heard and not start
+            skipped = max(0, first - round(FIRST_VOICE * rate)) if opening else 0
+            few = min(steps, FIRST_STEPS) if opening else steps
             settings: dict[str, Any] = {"steps": few, "guidance_scale": guidance_scale, "sway": sway}
-            state = flow.last(self.sample(noise[..., :upto], cond, piece.text[None, :upto], **settings))
+            cond = nn.functional.pad(mel, (0, upto - mel.shape[2]))[..., skipped:]
+            text = piece.text[None, skipped:upto]
+            state = flow.last(self.sample(noise[..., skipped:upto], cond, text, **settings))
+            state = nn.functional.pad(state, (skipped, 0))
             mel = torch.cat([mel, state[..., mel.shape[2] : first + end]], dim=2)
             after = self._waveform(torch.cat([mel, state[..., first + end :]], dim=2), voice)
             stop = after.length if end == ends[-1] else end * config.hop_length

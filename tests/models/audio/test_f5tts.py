@@ -10,6 +10,7 @@ import torch
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig
 from nexus.models.audio.durations import DurationConfig
+from nexus.models.audio.early import FIRST_STEPS, FIRST_VOICE
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig, masked_spans
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
 from nexus.nn.checkpoint import config_from_dict, save_folder
@@ -185,6 +186,31 @@ def test_an_opening_is_heard_early_and_nothing_is_lost_or_repeated():
     joined, uncut = Audio.concatenate(parts), Audio.concatenate(whole)
     assert joined.length == uncut.length and joined != uncut
     assert parts[-1] == whole[-1]  # a sentence that needed no cut
+
+
+def test_the_first_part_is_made_in_few_steps_from_the_end_of_the_voice(monkeypatch):
+    model, asked, steps = speaker(), [], []
+    model.front_end, plain = Words(), model.sample
+    with torch.no_grad():
+        model.durations.proj_out.bias.add_(1.0)
+
+    def sample(noise, cond, text, **settings):
+        asked.append((cond[0], text[0], noise[0]))
+        steps.append(settings["steps"])
+        return plain(noise, cond, text, **settings)
+
+    monkeypatch.setattr(model, "sample", sample)
+    parts = list(model.stream("A first sentence is here.", seed=3, voice=voice(2.9), steps=20))
+    known = model._voice(voice(2.9), None, None).mel
+    (first, first_text, first_noise), (second, second_text, second_noise) = asked[:2]
+    n = round(FIRST_VOICE * model.config.mel.sample_rate / model.config.mel.hop_length)
+    skipped = known.shape[1] - n
+    assert len(parts) == 2 and steps == [FIRST_STEPS, 20] and skipped > 0
+    assert torch.equal(first[:, :n], known[:, skipped:]) and not first[:, n:].any()
+    assert torch.equal(second[:, : n + skipped], known) and second[:, n + skipped :].any()  # and what was made first
+    shared = first_noise.shape[1]
+    assert torch.equal(first_noise, second_noise[:, skipped:][:, :shared])
+    assert torch.equal(first_text, second_text[skipped:][:shared])
 
 
 def test_voice_matters_and_so_do_its_words():
