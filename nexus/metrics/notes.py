@@ -77,10 +77,10 @@ def share_in_key(notes: Sequence[Note], key: Key) -> float:
 def melodic_consistency(notes: Sequence[Note]) -> float:
     """Share of steps in the upper voice that are no wider than a fifth; NaN for fewer than two notes."""
     melody: list[Note] = []
-    for note in notes:  # of those that begin together, the highest
+    for note in notes:  # of those that begin together the highest, and none under a higher one that still sounds
         if melody and note.start - melody[-1].start < TOGETHER:
             melody[-1] = max(melody[-1], note, key=lambda n: n.pitch)
-        else:
+        elif not melody or note.pitch >= melody[-1].pitch or note.start > melody[-1].end - TOGETHER:
             melody.append(note)
     return _share([(abs(b.pitch - a.pitch) <= FIFTH, 1.0) for a, b in pairwise(melody)])
 

@@ -31,7 +31,9 @@ def test_share_in_key():
 
 
 def test_melodic_consistency_follows_the_upper_voice():
-    assert melodic_consistency(notes((0, 1, 60), (0.01, 1, 72), (1, 2, 79), (2, 3, 60))) == 0.5
+    upper = ((0, 1, 60), (0.01, 1, 72), (1, 2, 79), (2, 3, 60))
+    assert melodic_consistency(notes(*upper)) == 0.5
+    assert melodic_consistency(notes(*upper[:2], (0.5, 0.8, 40), *upper[2:])) == 0.5  # under a note that sounds
     assert math.isnan(melodic_consistency(notes((0, 1, 60))))
 
 
