@@ -83,10 +83,10 @@ class SemanticTokens(Codec):
             raise ValueError("an empty waveform has no tokens; give at least one sample")
         missing = max(0, self.config.field_length - waveform.shape[-1])
         waveform = nn.functional.pad(waveform[:, 0], (0, missing))
-        mask = torch.ones_like(waveform, dtype=torch.bool) if mask is None else nn.functional.pad(mask, (0, missing))
-        mask = mask | (torch.arange(waveform.shape[1], device=mask.device) < self.config.field_length)
+        real = torch.ones_like(waveform, dtype=torch.bool) if mask is None else nn.functional.pad(mask, (0, missing))
+        real = real | (torch.arange(waveform.shape[1], device=real.device) < self.config.field_length)
         n, step = self.n_frames(waveform.shape[1]), self.config.window
-        parts = [self._window(waveform, mask, start, min(start + step, n)) for start in range(0, n, step)]
+        parts = [self._window(waveform, real, start, min(start + step, n)) for start in range(0, n, step)]
         return torch.cat(parts, dim=1)
 
     def _window(self, waveform: Tensor, mask: Tensor, start: int, stop: int) -> Tensor:
