@@ -102,6 +102,7 @@ class DiT(nn.Module):
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
+        cache: float | int = 0.0,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -112,6 +113,7 @@ class DiT(nn.Module):
             height, width: in pixels, in multiples of 16 (officially); else the model's own.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: one of ddim, ddpm, euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
@@ -122,7 +124,7 @@ class DiT(nn.Module):
         numbers = [self.class_of(label) for label in labels]
         asked = self.limits.pictures(
             len(numbers), alone=isinstance(prompt, int | str), height=height, width=width, n_steps=n_steps,
-            guidance_scale=guidance_scale, solver=solver, seed=seed,
+            guidance_scale=guidance_scale, solver=solver, cache=cache, seed=seed,
         )  # fmt: skip
         path = self.path(asked.n_steps, asked.solver)
         noise = self.guided(torch.tensor(numbers, device=like.device), asked.scale)

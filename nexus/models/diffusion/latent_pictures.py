@@ -16,6 +16,7 @@ from nexus.models.diffusion.request import Asked
 from nexus.process.diffusion import DataField
 from nexus.process.inpainting import inpainted
 from nexus.process.levels import Path
+from nexus.process.step_cache import step_cached
 from nexus.process.walk import Progress, walked
 
 Codec = ImageVAE | Stills
@@ -28,7 +29,7 @@ def painted(
     if start.kept is not None and start.mask is not None:
         shown = None if start.shown is None else (path[0], start.shown)
         field = inpainted(field, start.kept, start.mask, shown)
-    states = asked.solve(field, start.state, path, asked.rngs)
+    states = asked.solve(step_cached(field, path, asked.cache), start.state, path, asked.rngs)
     latents = start.finished(walked(states, len(path) - 1, progress))
     return asked.given(decoded(vae, latents, asked.cut))
 

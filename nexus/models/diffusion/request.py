@@ -19,6 +19,7 @@ from nexus.media.image import Image
 from nexus.process.levels import Path
 from nexus.process.named import NamedSolver, named
 from nexus.process.noise import generators
+from nexus.process.step_cache import check_cache
 
 Guidance = Literal["steered", "told", "learnt"]
 Prompt = str | Sequence[str]
@@ -48,6 +49,7 @@ class Asked:
     solver: str
     scale: float | int  # of guidance
     guided: bool  # by a second half of the batch, of what is not wanted
+    cache: float | int  # how far the levels may move between two answers of the network
     rngs: list[torch.Generator]  # one a picture
     alone: bool  # one picture is wanted, no list of one
     prompts: Sequence[str] = ()
@@ -107,6 +109,7 @@ class Limits:
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
+        cache: float | int = 0.0,
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
@@ -127,6 +130,7 @@ class Limits:
             n_steps=n_steps,
             guidance_scale=guidance_scale,
             solver=solver,
+            cache=cache,
             seed=seed,
         )
         check_mask(image, mask, asked.size, self.inpaints)
@@ -149,6 +153,7 @@ class Limits:
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
+        cache: float | int = 0.0,
         seed: int | None = None,
     ) -> Asked:
         """n pictures out of noise."""
@@ -159,12 +164,15 @@ class Limits:
         solver = own.solver if solver is None else solver
         named(solver, self.solvers)
         scale = self._scale(guidance_scale)
+        n_steps = self._steps(own.n_steps if n_steps is None else n_steps)
+        check_cache(cache, n_steps, solver)
         return Asked(
             size=self._size(size),
-            n_steps=self._steps(own.n_steps if n_steps is None else n_steps),
+            n_steps=n_steps,
             solver=solver,
             scale=scale,
             guided=self.guidance == "steered" and scale != 1,
+            cache=cache,
             rngs=generators(seed_of(seed), n),
             alone=alone,
         )

@@ -151,6 +151,7 @@ class StableDiffusion(nn.Module):
         guidance_scale: float | int | None = None,
         guidance_rescale: float | int = 0.0,
         solver: str | None = None,
+        cache: float | int = 0.0,
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
@@ -166,6 +167,7 @@ class StableDiffusion(nn.Module):
             guidance_rescale: how far guidance may not widen what the network answers (`nexus.process.guidance`), from 0
                 to 1; 0.7 suits weights trained down to pure noise (`levels.zero_snr`), which look over-exposed else.
             solver: one of those of `nexus.process.named`.
+            cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the size of `image`, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
@@ -179,7 +181,7 @@ class StableDiffusion(nn.Module):
         config, like = self.config, self.network.conv_in.weight
         asked = self.limits.words(
             prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
-            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+            solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         check_rescale(guidance_rescale, asked)
         path = config.levels.path(asked.n_steps, asked.solver, asked.strength)

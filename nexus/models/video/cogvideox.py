@@ -24,6 +24,7 @@ from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m
+from nexus.process.step_cache import check_cache, step_cached
 from nexus.process.walk import Progress, walked
 
 Solver = Literal["ddim", "ddpm", "dpmpp_2m"]
@@ -112,6 +113,7 @@ class CogVideoX(nn.Module):
         guidance_scale: float | None = None,
         dynamic_guidance: bool = False,
         solver: Solver = "dpmpp_2m",
+        cache: float | int = 0.0,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Video | list[Video]:
@@ -122,11 +124,12 @@ class CogVideoX(nn.Module):
             size: height and width in pixels, in multiples of 16.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             dynamic_guidance: let the scale rise with the steps, `1 + g (1 - cos(pi (i / n)^5)) / 2`.
+            cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
-            ValueError: an empty or too long prompt, or frames, size, steps or solver that can't be.
+            ValueError: an empty or too long prompt, or frames, size, steps, solver or cache that can't be.
         """
         prompts = [prompt] if isinstance(prompt, str) else prompt
         frames = self.config.frames if frames is None else frames
@@ -134,6 +137,7 @@ class CogVideoX(nn.Module):
         steps = self.config.steps if steps is None else steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         self.check(prompts, frames, size, steps, solver)
+        check_cache(cache, steps, solver)
         device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
 
         rngs = generators(seed, len(prompts))
@@ -143,7 +147,9 @@ class CogVideoX(nn.Module):
         noise = gaussian(shape, rngs, device=device, dtype=dtype)
         times = trailing(self.schedule.n_steps, steps)
         guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
-        states = self.solve(data_field(guided, "velocity"), noise, self.schedule.path(times), solver, rngs)
+        path = self.schedule.path(times)
+        field = step_cached(data_field(guided, "velocity"), path, cache)
+        states = self.solve(field, noise, path, solver, rngs)
         videos = [self.show(latent) for latent in walked(states, steps, progress)]
         return videos[0] if isinstance(prompt, str) else videos
 

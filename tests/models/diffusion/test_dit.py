@@ -75,6 +75,13 @@ def test_a_picture_does_not_depend_on_its_batch(folder, solver):
     assert alone.pixels.std() > 1 and alone.pixels.shape == (32, 16, 3)
 
 
+def test_cached_steps_ask_the_network_less(folder):
+    model, asked = nexus.load(folder, device="cpu"), []
+    model.network.register_forward_pre_hook(lambda *_: asked.append(1))
+    model.generate([1, 2], n_steps=20, seed=10, cache=0.5)
+    assert 4 < len(asked) < 15
+
+
 def test_an_own_folder_keeps_labels_and_settings(tmp_path):
     network = DiTTransformerConfig(n_layers=1, n_heads=2, head_dim=8, sample_size=4, n_classes=2)
     model = randomised(DiT(DiTConfig(network=network, labels=("cat", "dog, hound"), size=(32, 32), n_steps=9)))

@@ -87,6 +87,9 @@ REFUSED = {
     "guidance that is none": ({"guidance_scale": float("nan")}, "from 0 to 100, such as 3, got nan"),
     "guidance without end": ({"guidance_scale": float("inf")}, "from 0 to 100, such as 3, got inf"),
     "guidance backwards": ({"guidance_scale": -1.0}, "from 0 to 100, such as 3, got -1"),
+    "a cache below none": ({"cache": -0.1}, "cache must be from 0 .* to 2: .* got -0.1"),
+    "a cache without end": ({"cache": 5}, "cache must be from 0 .* got 5"),
+    "a cache of two steps": ({"cache": 0.3, "n_steps": 2}, "of 2 none is: leave cache out"),
     "a solver misspelt": ({"solver": "dpmpp2m"}, "solver must be one of euler, .* nearest is dpmpp-2m"),
     "a seed below none": ({"seed": -1}, r"seed must be from 0 to 2\*\*63 - 1, got -1"),
     "a seed too large": ({"seed": 2**63}, r"seed must be from 0 to 2\*\*63 - 1"),
@@ -123,6 +126,13 @@ def test_distilled_models_say_so():
     for distilled in (told, learnt):
         with pytest.raises(ValueError, match="one pass, in which nothing turns away from a negative_prompt"):
             distilled.words("a", "sea")
+
+
+def test_where_every_step_is_needed_none_is_skipped():
+    limits = replace(LIMITS, own=Own(solver="lcm"), solvers=("lcm",), guidance="learnt")
+    assert limits.words("a").cache == 0 and LIMITS.words("a", cache=0.3).cache == 0.3
+    with pytest.raises(ValueError, match="in lcm each says the whole picture anew; leave cache out"):
+        limits.words("a", cache=0.3)
 
 
 def test_models_that_inpaint_need_both():

@@ -294,6 +294,20 @@ def test_an_item_of_a_batch_equals_it_alone(model):
     assert np.abs(both[1].pixels.astype(int) - alone.pixels.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize("solver", ["dpmpp-2m", "heun", "ddpm"])
+def test_cached_steps_ask_the_network_less(model, solver):
+    asked = []
+    hook = model.network.register_forward_pre_hook(lambda *_: asked.append(1))
+    whole = model.generate(PROMPTS, n_steps=16, seed=7, solver=solver)
+    all_of_them = len(asked)
+    both = model.generate(PROMPTS, n_steps=16, seed=7, solver=solver, cache=0.5)
+    hook.remove()
+    assert all_of_them == (31 if solver == "heun" else 16) and 4 < len(asked) - all_of_them < 0.75 * all_of_them
+    alone = model.generate(PROMPTS[1], n_steps=16, seed=8, solver=solver, cache=0.5)
+    assert np.abs(both[1].pixels.astype(int) - alone.pixels.astype(int)).max() <= 1
+    assert not np.array_equal(both[1].pixels, whole[1].pixels)
+
+
 def test_long_and_weighted_prompts_are_read(model):
     long = " ".join(PROMPTS * 3)
     ours = ours_of(model, [long])

@@ -100,6 +100,16 @@ def test_an_item_of_a_batch_equals_it_alone(model, solver):
     assert np.abs(other.frames.astype(int) - together[0].frames).max() > 10
 
 
+@pytest.mark.parametrize("solver", ["ddim", "ddpm", "dpmpp_2m"])
+def test_cached_steps_ask_the_network_less(model, solver):
+    prompts, calls = ["a red boat", "an owl at night"], calls_of(model)
+    together = model.generate(prompts, seed=5, steps=16, solver=solver, cache=0.5)
+    assert 4 < len(calls) < 12
+    alone = model.generate(prompts[1], seed=6, steps=16, solver=solver, cache=0.5)
+    assert np.abs(alone.frames.astype(int) - together[1].frames).max() <= 1
+    assert not np.array_equal(model.generate(prompts[1], seed=6, steps=16, solver=solver).frames, alone.frames)
+
+
 def test_without_a_seed_clips_differ_and_the_global_generator_is_left_alone(model):
     before = torch.get_rng_state()
     a, b = (model.generate("a red boat", steps=1) for _ in range(2))
@@ -140,6 +150,8 @@ def test_progress_counts_every_step_and_an_exception_in_it_stops(model):
         ({"size": (0, 24)}, r"nearest is \(8, 24\)"),
         ({"steps": 0}, "steps must be from 1 to 1000, got 0"),
         ({"steps": 1001}, "steps must be from 1 to 1000"),
+        ({"cache": 3}, "cache must be from 0 .* got 3"),
+        ({"cache": 0.5, "steps": 1}, "of 1 none is: leave cache out"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(model, wrong, message, monkeypatch):
