@@ -35,10 +35,10 @@ class Modulation(nn.Module):
 class AdaptiveNorm(nn.Module):
     """Layer norm with the shift and the scale (in this order) of a vector, as before an output layer."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, in_dim: int | None = None):
         super().__init__()
-        self.modulation = Modulation(dim, 2)
+        self.modulation = Modulation(dim, 2, in_dim)
 
-    def forward(self, x: Float[Tensor, "B T D"], vector: Float[Tensor, "B D"]) -> Float[Tensor, "B T D"]:
+    def forward(self, x: Float[Tensor, "B T D"], vector: Float[Tensor, "B E"]) -> Float[Tensor, "B T D"]:
         shift, scale = self.modulation(vector)
         return modulate(x, shift, scale)

@@ -49,47 +49,45 @@ class PackedMatrix:
 
 
 class PackedKernels:
-    """The kernels of a convolution over pictures, and how its windows lie."""
+    """The kernels of a convolution over pictures, or of a transposed one, packed for the size of its last input.
+
+    Kernels that were packed for one size can be a hundred times slower at another, so another size packs them anew,
+    which takes about as long as the laying out that plain layers do at every call.
+    """
 
     def __init__(
-        self, weight: Float[Tensor, "D C _ _"], padding: list[int], stride: list[int], dilation: list[int], groups: int
+        self,
+        weight: Float[Tensor, "_ _ _ _"],
+        *,
+        padding: tuple[int, ...] = (0, 0),
+        stride: tuple[int, ...] = (1, 1),
+        dilation: tuple[int, ...] = (1, 1),
+        transposed: bool = False,
     ):
-        self.windows = padding, stride, dilation, groups
-        self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight.detach().contiguous(), *self.windows, None)
+        self.settings = {"padding": padding, "stride": stride, "dilation": dilation, "transposed": transposed}
+        more = ((0, 0),) if transposed else ()
+        self.windows = (padding, *more, stride, dilation, 1)
+        self.packed, self.size = weight.detach(), ()
 
-    def __call__(self, x: Float[Tensor, "B C H W"], bias: Tensor | None) -> Float[Tensor, "B D I J"]:
-        return torch.ops.mkldnn._convolution_pointwise(x, self.packed, bias, *self.windows, *_NO_MORE)
+    def __call__(self, x: Float[Tensor, "B C _ _"], bias: Tensor | None) -> Float[Tensor, "B D _ _"]:
+        ops, transposed = torch.ops.mkldnn, self.settings["transposed"]
+        if self.size != tuple(x.shape):
+            pack = ops._reorder_convolution_transpose_weight if transposed else ops._reorder_convolution_weight
+            self.packed, self.size = pack(self.dense(), *self.windows, list(x.shape)), tuple(x.shape)
+        convolve = ops._convolution_transpose_pointwise if transposed else ops._convolution_pointwise
+        return convolve(x, self.packed, bias, *self.windows, *_NO_MORE)
 
-    def dense(self) -> Float[Tensor, "D C _ _"]:
-        return self.packed.to_dense()
-
-    def __getstate__(self) -> tuple:
-        return self.dense(), *self.windows
-
-    def __setstate__(self, state: tuple) -> None:
-        self.__init__(*state)
-
-
-class PackedTransposedKernels:
-    """The kernels of a transposed convolution over pictures, of one row each."""
-
-    def __init__(self, weight: Float[Tensor, "C D 1 K"], stride: int):
-        self.windows = [0, 0], [0, 0], [1, stride], [1, 1], 1  # padding, more padding, stride, dilation, groups
-        self.packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
-            weight.detach().contiguous(), *self.windows, None
-        )
-
-    def __call__(self, x: Float[Tensor, "B C 1 L"], bias: Tensor | None) -> Float[Tensor, "B D 1 T"]:
-        return torch.ops.mkldnn._convolution_transpose_pointwise(x, self.packed, bias, *self.windows, *_NO_MORE)
-
-    def dense(self) -> Float[Tensor, "C D 1 K"]:
-        return self.packed.to_dense().transpose(0, 1).contiguous()
+    def dense(self) -> Float[Tensor, "_ _ _ _"]:
+        if not self.size:
+            return self.packed.contiguous()
+        dense = self.packed.to_dense()
+        return dense.transpose(0, 1).contiguous() if self.settings["transposed"] else dense
 
     def __getstate__(self) -> tuple:
-        return self.dense(), self.windows[2][1]
+        return self.dense(), self.settings
 
     def __setstate__(self, state: tuple) -> None:
-        self.__init__(*state)
+        self.__init__(state[0], **state[1])
 
 
 class Packed(nn.Module):
@@ -163,8 +161,8 @@ class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
     def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
         if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
             return PackedMatrix(weight[:, :, 0, 0])
-        padding: list[int] = list(self.padding)  # type: ignore[arg-type]
-        return PackedKernels(weight, padding, list(self.stride), list(self.dilation), self.groups)
+        padding: tuple[int, int] = self.padding  # type: ignore[assignment]
+        return PackedKernels(weight, padding=padding, stride=self.stride, dilation=self.dilation)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -189,7 +187,7 @@ class PackedStepConv1d(Packed, StepConv1d):  # type: ignore[misc]
     def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
         if self.kernel_size == self.stride == (1,):
             return PackedMatrix(weight[:, :, 0])
-        return PackedKernels(weight[:, :, None], [0, 0], [1, *self.stride], [1, *self.dilation], 1)
+        return PackedKernels(weight[:, :, None], stride=(1, *self.stride), dilation=(1, *self.dilation))
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -211,8 +209,8 @@ class PackedStepConvTranspose1d(Packed, StepConvTranspose1d):  # type: ignore[mi
     def suits(layer: StepConvTranspose1d) -> bool:
         return layer.groups == 1 and layer.weight.numel() >= 1 << 12
 
-    def pack(self, weight: Tensor) -> PackedTransposedKernels:
-        return PackedTransposedKernels(weight[:, :, None], self.stride[0])
+    def pack(self, weight: Tensor) -> PackedKernels:
+        return PackedKernels(weight[:, :, None], stride=(1, *self.stride), transposed=True)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]

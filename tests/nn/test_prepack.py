@@ -16,6 +16,11 @@ from nexus.nn.prepack import prepack
 pytestmark = pytest.mark.skipif(not packed.available(), reason="this PyTorch has no oneDNN")
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
 def apart(a, b):
     return ((a - b).norm() / b.norm()).item()
 
@@ -99,6 +104,17 @@ def test_winograd_gives_each_picture_what_it_gets_alone():
     x = torch.randn(3, 96, 12, 20)
     with torch.inference_mode():
         assert apart(conv(x)[1], conv(x[1:2])[0]) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["picture", "sound", "upsample"])
+def test_inputs_of_other_sizes_are_computed_as_well(name):
+    plain = redrawn(layers()[name])
+    fast = prepack(nn.Sequential(copy.deepcopy(plain)))[0]
+    *size, last = INPUTS[name]
+    for n in (last, 5, 40, last, 1):
+        x = torch.randn(*size, n)
+        with torch.inference_mode():
+            assert apart(fast(x), plain(x)) < 1e-6
 
 
 def test_the_state_dict_is_that_of_the_plain_model():
