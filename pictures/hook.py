@@ -25,7 +25,9 @@ from pictures.registry import Made, make  # noqa: E402
 from pictures.runs import Mode  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.pictures")
-SHOWN = re.compile(r"!\[(?P<words>[^]]*)\]\((?P<up>(?:\.\./)*)pictures/(?P<name>[\w-]+)\.png\)")
+SHOWN = re.compile(  # a paragraph of its own
+    r"(?<=\n\n)!\[(?P<words>[^]]*)\]\((?P<up>(?:\.\./)*)pictures/(?P<name>[\w-]+)\.png\)(?=\n\n|\n?\Z)"
+)
 EQUATION = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 NOT_DRAWN = Made(None, "Not drawn in this build: `make docs` draws it.")
 

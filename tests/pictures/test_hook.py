@@ -76,6 +76,14 @@ def test_a_page_gets_captions_with_and_without_pictures(monkeypatch):
     assert "a font is missing" in hook.SHOWN.sub(lambda found: hook.figure(found, "brief"), page)
 
 
+def test_captions_are_set_as_markdown_wherever_a_page_shows_a_picture():
+    markdown = pytest.importorskip("markdown")
+    for page in PAGES:
+        text = hook.SHOWN.sub(lambda found: hook.figure(found, "none"), page.read_text())
+        made = markdown.markdown(text, extensions=["md_in_html", "attr_list", "tables", "fenced_code"])
+        assert made.count("<figure>") == len(hook.named(page.read_text())) and "&lt;br&gt;" not in made, page
+
+
 def test_equations_become_mathml():
     inline = hook.on_page_content('<p><span class="arithmatex">\\(a &lt; \\frac{b}{c}\\)</span></p>', None, None, None)
     assert "<mfrac>" in inline and "&#x0003C;" in inline and 'display="inline"' in inline and "arithmatex" not in inline
