@@ -8,6 +8,7 @@ from nexus.hub import image_vae
 from nexus.hub.diffusers_config import refuse_others
 from nexus.hub.source import Source, read_json
 from nexus.hub.tensors import State, load_strict, read_tensors, rename
+from nexus.models.diffusion.learnt_sizes import knows_shapes
 from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.text.encoders import from_folder
@@ -76,7 +77,7 @@ def load(source: Source) -> PixArt:
     whole = source.config["_class_name"] in _MAX_TOKENS
     network = load_transformer(source.part("transformer") if whole else source)
     side = 8 * network.config.sample_size
-    model = PixArt(PixArtConfig(network=network.config, size=(side, side)))
+    model = PixArt(PixArtConfig(network=network.config, size=(side, side), learnt_shapes=knows_shapes(side)))
     model.network = network
     if whole:
         scheduler = source.part("scheduler/scheduler_config.json")

@@ -20,6 +20,7 @@ from nexus.media.image import Image
 from nexus.models.diffusion.brief import Adapter, Brief
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
+from nexus.models.diffusion.learnt_sizes import knows_shapes, nearest_shape
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.nn.beside import NOTHING, Beside
@@ -48,12 +49,15 @@ class PixArtConfig:
     guidance_scale: float = 4.5
     solver: str = "dpmpp-2m"
     distilled: bool = False  # to a consistency function of a flow, the teacher's guidance included
+    learnt_shapes: bool = False  # trained in those of `learnt_sizes`, in which it paints best
 
     def __post_init__(self):
         if self.process not in ("diffusion", "flow"):
             raise ValueError(f"process must be diffusion or flow, got {self.process!r}")
         if self.distilled and (self.process, self.solver, self.guidance_scale) != ("flow", "lcm", 1):
             raise ValueError('a distilled PixArt has the process "flow", the solver "lcm" and a guidance_scale of 1')
+        if self.learnt_shapes and not (self.size[0] == self.size[1] and knows_shapes(self.size[0])):
+            raise ValueError(f"shapes are learnt around squares of 256, 512, 1024 or 2048 pixels, got size {self.size}")
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -138,10 +142,12 @@ class PixArt(nn.Module):
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
+        cache: float | int = 0.0,
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
         adapters: Sequence[Adapter] = (),
+        resolution_binning: bool = True,
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Image | list[Image]:
@@ -151,20 +157,27 @@ class PixArt(nn.Module):
             height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc; of a distilled model lcm.
+            cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
             adapters: add to what the network is told (`Brief`).
+            resolution_binning: a network that learnt several shapes paints in the nearest of them, which is then scaled
+                and cut, so that any size will do; not where there is an `image` or there are adapters.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
             ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
         """
-        asked = self.limits.words(
+        binned = resolution_binning and image is None and not adapters and self.config.learnt_shapes
+        limits = replace(self.limits, multiple=1) if binned else self.limits
+        asked = limits.words(
             prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
-            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+            solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
+        if binned:
+            asked = replace(asked, size=nearest_shape(asked.size, self.config.size[0]), cut=asked.size)
         path = asked.rest_of(self.config.path(asked.n_steps))
         network = self.guided(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)

@@ -181,8 +181,9 @@ class Limits:
         multiple, most = self.multiple, self.longest
         for side in size:
             check_whole_number("width and height", side)
-        low = [min(max(round(side / multiple), 1), (most or side) // multiple or 1) * multiple for side in size]
-        nearest = f"got {size[1]}x{size[0]}; nearest is {low[1]}x{low[0]}"
+        near = [max(round(side / multiple), 1) * multiple for side in size]
+        near = near if most is None else [min(side, most) for side in near]
+        nearest = f"got {size[1]}x{size[0]}; nearest is {near[1]}x{near[0]}"
         if any(side < multiple or side % multiple for side in size):
             raise ValueError(f"width and height must be in multiples of {multiple}, {nearest}")
         if most is not None and max(size) > most:

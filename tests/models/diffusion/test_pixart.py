@@ -10,6 +10,7 @@ from nexus.codecs.stills import Stills
 from nexus.hub import native, pixart
 from nexus.hub.source import Source, find
 from nexus.media.image import Image
+from nexus.models.diffusion.learnt_sizes import knows_shapes, nearest_shape
 from nexus.models.diffusion.pixart_alpha import PixArt, PixArtConfig
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.nn.checkpoint import save_folder
@@ -107,7 +108,7 @@ def test_official_widths_equal_the_reference(tmp_path):
     assert (answer - expected).abs().max() < 1e-3 * expected.std()
 
 
-def pipeline(kind: str):
+def pipeline(kind: str, sample_size: int = 128):
     """The reference's whole pipeline with tiny random parts, and a T5 tokenizer of eleven words."""
     diffusers = pytest.importorskip("diffusers")
     import tokenizers
@@ -131,7 +132,7 @@ def pipeline(kind: str):
     ).eval()
     redraw(vae, 0.1)
     sized = kind == "PixArtAlphaPipeline"
-    network = reference(sample_size=128, use_additional_conditions=sized)
+    network = reference(sample_size=sample_size, use_additional_conditions=sized)
     scheduler = diffusers.DPMSolverMultistepScheduler()
     pipe = getattr(diffusers, kind)(tokenizer, encoder, vae, network, scheduler)
     pipe.set_progress_bar_config(disable=True)
@@ -161,9 +162,8 @@ def test_a_pipeline_folder_makes_the_pictures_of_the_reference(kind, tmp_path):
     ).images
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nexus.models.diffusion.latent_start.gaussian", lambda *_, **__: noise.clone())
-        made = model.generate(
-            prompts, negative_prompt="big", height=48, width=32, n_steps=5, guidance_scale=3.0, seed=0
-        )
+        asked = {"height": 48, "width": 32, "n_steps": 5, "guidance_scale": 3.0}
+        made = model.generate(prompts, negative_prompt="big", **asked, resolution_binning=False, seed=0)
     pixels = np.stack([image.pixels for image in made]) / 255
     assert expected.std() > 0.05 and abs(expected[0] - expected[1]).max() > 0.05
     assert np.abs(pixels - expected).max() < 1 / 255 + 1e-3  # ours are rounded to 8 bits
@@ -178,6 +178,40 @@ def test_another_scheduler_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_schedule": "scaled_linear"}))
     with pytest.raises(ValueError, match="beta_schedule"):
         nexus.load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["PixArtAlphaPipeline", "PixArtSigmaPipeline"])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_other_sizes_are_painted_in_learnt_shapes_as_the_reference_does(kind, tmp_path):
+    pipe = pipeline(kind, sample_size=32)
+    pipe.save_pretrained(tmp_path)
+    model = nexus.load(tmp_path, device="cpu")
+    given = {"negative_prompt": "big", "guidance_scale": 3.0, "height": 201, "width": 133}
+    theirs = pipe(
+        "a whale", num_inference_steps=2, generator=torch.Generator().manual_seed(5), output_type="np", **given
+    )
+    seen = []
+    hook = model.image_vae.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    made = model.generate("a whale", n_steps=2, seed=5, **given)
+    hook.remove()
+    assert seen[0].shape[2:] == (304, 208) and (made.height, made.width) == (201, 133)
+    assert theirs.images.std() > 0.05 and np.abs(made.pixels / 255 - theirs.images[0]).max() < 0.5 / 255 + 1e-3
+    with pytest.raises(ValueError, match="multiples of 16, got 133x201; nearest is 128x208"):
+        model.generate("a whale", height=201, width=133, resolution_binning=False)
+
+
+def test_shapes_are_those_of_the_reference():
+    alpha = pytest.importorskip("diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha")
+    from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import ASPECT_RATIO_2048_BIN as LARGE
+
+    tables = {side: getattr(alpha, f"ASPECT_RATIO_{side}_BIN") for side in (256, 512, 1024)} | {2048: LARGE}
+    for side, table in tables.items():
+        for size in ((height, width) for height in range(16, 4096, 112) for width in range(16, 4096, 80)):
+            near = min(table, key=lambda ratio: abs(float(ratio) - size[0] / size[1]))
+            assert nearest_shape(size, side) == tuple(int(length) for length in table[near])
+    assert not knows_shapes(128)
+    with pytest.raises(ValueError, match="around squares of 256, 512, 1024 or 2048 pixels"):
+        PixArtConfig(size=(64, 64), learnt_shapes=True)
 
 
 def test_a_batch_is_its_items(model):
