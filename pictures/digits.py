@@ -86,7 +86,7 @@ def consistency(teacher: ConditionalDiffusion, distilled: ConsistencyModel, alon
 def lcm(teacher: ConditionalDiffusion, student: LCM) -> Image:
     """Steps, and the guidance scale that the student is told."""
     rows = [Line("DDIM, 2 steps: 4 passes", _of(teacher, 20, n_steps=2, guidance_scale=2.0))]
-    rows += [Line(f"LCM, {n} steps", _of(student, 20, n_steps=n, guidance_scale=2.0)) for n in (1, 2, 4)]
+    rows += [Line(f"LCM, {n} step{'s' * (n > 1)}", _of(student, 20, n_steps=n, guidance_scale=2.0)) for n in (1, 2, 4)]
     rows += [Line("4 steps, told scale 1", _of(student, 20, n_steps=4, guidance_scale=1.0))]
     rows += [Line("4 steps, told scale 4", _of(student, 20, n_steps=4, guidance_scale=4.0))]
     rows += [Line("DDIM, 50 steps: 100", _of(teacher, 20, n_steps=50, guidance_scale=2.0))]

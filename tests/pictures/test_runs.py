@@ -47,6 +47,12 @@ def test_another_recipe_or_half_a_run_is_not(empty, monkeypatch, change):
     assert asked[1][0].loop.steps == 1200 and asked[1][1] != folder
 
 
+def test_some_are_never_cut_short(empty, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runs, "train", lambda recipe, folder: asked.append(recipe.loop.steps))
+    assert not runs.trained("grid-gan", "brief").cut_short and asked == [3000]
+
+
 def test_a_student_is_taught_by_the_teacher_that_was_trained_for_it(empty, monkeypatch):
     asked = []
     monkeypatch.setattr(runs, "train", lambda recipe, folder: asked.append((recipe, folder)))
