@@ -5,7 +5,7 @@ Its compiler avoids this by "freezing"; the same kernels are called here, all of
 private to PyTorch. A packed layer is the layer it was, for inference: where a gradient is asked for, it computes as
 before on weights that are unpacked for that call.
 
-Axes: B batch, C channels in, D channels out, H height, W width, I height out, J width out, L samples in, T out.
+Axes: B batch, C channels in, D channels out, H height, W width, I height out, J width out.
 """
 
 from typing import Any
@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, pays
 
 DTYPES = (torch.float32, torch.bfloat16)
 _NO_MORE = ("none", [], "")  # no function applied to what a kernel gives
@@ -175,51 +173,6 @@ class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
         if isinstance(self.packed, PackedMatrix):
             return self.packed(input.permute(0, 2, 3, 1), self.bias).permute(0, 3, 1, 2)
         return self.packed(input.contiguous(memory_format=torch.channels_last), self.bias)
-
-
-class PackedStepConv1d(Packed, StepConv1d):  # type: ignore[misc]
-    """A convolution over time; of one step, a matrix."""
-
-    @staticmethod
-    def suits(layer: StepConv1d) -> bool:
-        return layer.groups == 1 and layer.weight.numel() >= 1 << 12
-
-    def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
-        if self.kernel_size == self.stride == (1,):
-            return PackedMatrix(weight[:, :, 0])
-        return PackedKernels(weight[:, :, None], stride=(1, *self.stride), dilation=(1, *self.dilation))
-
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        dense = self.packed.dense()
-        return dense[..., None] if dense.ndim == 2 else dense[:, :, 0]
-
-    def forward(self, input: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
-        if not pays(input):
-            return super().forward(input)
-        if isinstance(self.packed, PackedMatrix):
-            return self.packed(input.mT, self.bias).mT
-        return self.packed(by_steps(input)[:, :, None], self.bias)[:, :, 0]
-
-
-class PackedStepConvTranspose1d(Packed, StepConvTranspose1d):  # type: ignore[misc]
-    """A transposed convolution over time."""
-
-    @staticmethod
-    def suits(layer: StepConvTranspose1d) -> bool:
-        return layer.groups == 1 and layer.weight.numel() >= 1 << 12
-
-    def pack(self, weight: Tensor) -> PackedKernels:
-        return PackedKernels(weight[:, :, None], stride=(1, *self.stride), transposed=True)
-
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        return self.packed.dense()[:, :, 0]
-
-    def forward(self, input: Float[Tensor, "B C L"], output_size: list[int] | None = None) -> Float[Tensor, "B D T"]:
-        if output_size is not None or not pays(input):
-            return super().forward(input, output_size)
-        return self.packed(by_steps(input)[:, :, None], self.bias)[:, :, 0]
 
 
 def _learns(x: Tensor) -> bool:

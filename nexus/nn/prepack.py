@@ -12,15 +12,8 @@ from torch.nn.utils import parametrize
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d
 from nexus.nn.memory import keep_freed_memory
-from nexus.nn.packed import (
-    DTYPES,
-    Packed,
-    PackedConv2d,
-    PackedLinear,
-    PackedStepConv1d,
-    PackedStepConvTranspose1d,
-    available,
-)
+from nexus.nn.packed import DTYPES, Packed, PackedConv2d, PackedLinear, available
+from nexus.nn.packed_steps import PackedStepConv1d, PackedStepConvTranspose1d
 from nexus.nn.winograd import WinogradConv2d
 
 Model = TypeVar("Model")

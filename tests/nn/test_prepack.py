@@ -43,6 +43,8 @@ def layers():
             "sound": Conv1d(64, 48, 7, dilation=3, causal=True, weight_norm=True),
             "sound_point": Conv1d(64, 80, 1),
             "upsample": ConvTranspose1d(64, 32, 8, stride=4, causal=True, weight_norm=True),
+            "wide_sound": Conv1d(128, 160, 8, stride=4, causal=True),
+            "wide_upsample": ConvTranspose1d(160, 128, 10, stride=5, causal=True),
         }
     )
 
@@ -56,6 +58,8 @@ INPUTS = {
     "sound": (2, 64, 50),
     "sound_point": (2, 64, 50),
     "upsample": (2, 64, 21),
+    "wide_sound": (2, 128, 300),
+    "wide_upsample": (2, 160, 40),
 }
 CLASSES = {
     "linear": packed.PackedLinear,
@@ -106,12 +110,12 @@ def test_winograd_gives_each_picture_what_it_gets_alone():
         assert apart(conv(x)[1], conv(x[1:2])[0]) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["picture", "sound", "upsample"])
+@pytest.mark.parametrize("name", ["picture", "sound", "upsample", "wide_sound", "wide_upsample"])
 def test_inputs_of_other_sizes_are_computed_as_well(name):
     plain = redrawn(layers()[name])
     fast = prepack(nn.Sequential(copy.deepcopy(plain)))[0]
     *size, last = INPUTS[name]
-    for n in (last, 5, 40, last, 1):
+    for n in (last, 8, 40, last, 2, 9):
         x = torch.randn(*size, n)
         with torch.inference_mode():
             assert apart(fast(x), plain(x)) < 1e-6
