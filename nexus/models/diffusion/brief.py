@@ -6,7 +6,7 @@ Axes: B batch, S text tokens, E width of their states, P width of their summary.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
 
 from nexus.codecs.image_vae import ImageVAE
@@ -35,7 +35,7 @@ class Brief:
     guidance: Float[Tensor, " B"] | None = None  # the scale, for networks that are told it
     besides: tuple[Callable[[Tensor, Tensor], Beside], ...] = ()
 
-    def beside(self, x_t: Float[Tensor, "B C H W"], time: Float[Tensor, " B"]) -> Beside:
+    def beside(self, x_t: Float[Tensor, "B C H W"], time: Num[Tensor, " B"]) -> Beside:
         """What all adapters add at this time."""
         return together([beside(x_t, time) for beside in self.besides])
 
