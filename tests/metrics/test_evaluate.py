@@ -174,7 +174,8 @@ def test_a_perfect_composer(monkeypatch, tmp_path):
     found = music.evaluate_music(model, items=3, seconds=2, styles=styles)
     values = {figure.name: figure.value for figure in found.figures}
     assert values["tempo right"] == 0 and values["chroma similarity to the melody"] == pytest.approx(1)
-    assert values["beat alignment"] == 0.5 and values["melodic consistency"] == 0.5
+    assert values["beat alignment"] == 0.5
+    assert values.get("melodic consistency", 0.5) == 0.5  # where basic-pitch is installed
     assert any(said.startswith("CLAP wants") for said in found.left_out)
     assert {"key right", "MIREX-weighted key", "pitch energy in the scale", "style right"} <= set(values)
     assert found.baselines["another piece's melody"][0].value < 0.999
