@@ -70,12 +70,12 @@ def cell(row: Row, measure: str) -> str:
 
 def spectrogram_sheet(comparison: Comparison) -> Image:
     """One spectrogram under the other at one scale of time and pitch, each with its codec's name."""
-    rate = comparison.sound.rate
-    parts = []
+    rate, parts = comparison.sound.rate, []
+    scale = f"{comparison.sound.seconds:.3g} s, to {rate / 2000:g} kHz"
     for row in comparison.rows:
         drawn = spectrogram(row.made.mono().resample(rate).fit(comparison.sound.length))
-        rate_words = f"{row.values['bit rate']:.3g} kb/s" if "bit rate" in row.values else f"to {rate / 2000:g} kHz"
-        parts += [_label(f"{row.name}   {rate_words}"), drawn.resize(ROW_HEIGHT, SHEET_WIDTH).pixels]
+        told = f"{row.values['bit rate']:.3g} kb/s" if "bit rate" in row.values else scale
+        parts += [_label(f"{row.name}   {told}"), drawn.resize(ROW_HEIGHT, SHEET_WIDTH).pixels]
     return Image(np.concatenate(parts, axis=0))
 
 
