@@ -7,7 +7,7 @@ import typer
 
 from nexus.cli.adapters import Added
 from nexus.cli.clip import STILLS, Maker
-from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed
+from nexus.cli.options import Cache, Device, Json, Model, Output, Prompt, Seed
 from nexus.cli.video import read_size
 
 IMAGE = Maker(
@@ -44,6 +44,7 @@ def image(
         ),
     ] = None,
     solver: Annotated[str | None, typer.Option("--solver", help="Such as dpmpp-2m or euler.")] = None,
+    cache: Cache = None,
     start: Annotated[Path | None, typer.Option("--image", help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="White where --image is painted anew.")] = None,
     strength: Annotated[
@@ -98,6 +99,7 @@ def image(
         guidance_scale=guidance,
         guidance_rescale=guidance_rescale,
         solver=solver,
+        cache=cache,
         image=begun,
         mask=painted,
         strength=strength,

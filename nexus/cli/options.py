@@ -22,6 +22,10 @@ Output = Annotated[
     typer.Option("--output", "-o", help="The file to write; its suffix says the format.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print what was made, and from what, as JSON.")]
+Cache = Annotated[
+    float | None,
+    typer.Option("--cache", min=0.0, max=2.0, help="Skip steps that change little: 0 none, 0.3 some, 0.6 many."),
+]
 Stream = Annotated[
     bool,
     typer.Option("--stream", help="Send the sound to standard output as WAV while it is being made."),

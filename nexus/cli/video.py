@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from nexus.cli.clip import PICTURES, Maker, Settings
-from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed
+from nexus.cli.options import Cache, Device, Json, Model, Output, Prompt, Seed
 
 PICTURE = Maker(doing="filming", kinds=("CogVideoX",), default_output="video.mp4", suffixes=PICTURES)
 
@@ -18,6 +18,7 @@ def video(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Denoising steps: more are finer, slower.")
     ] = None,
+    cache: Cache = None,
     model: Model = "nexus/cogvideox-tiny",
     seed: Seed = None,
     device: Device = "auto",
@@ -31,7 +32,8 @@ def video(
     if frames is not None and duration is not None:
         raise ValueError("--frames and --duration both say how long; give one of them")
     clip = PICTURE.clip(prompt, output, model, seed, device, as_json, stream=False)
-    clip.make(_in_frames, frames=frames, duration=duration, size=None if size is None else read_size(size), steps=steps)
+    shown = None if size is None else read_size(size)
+    clip.make(_in_frames, frames=frames, duration=duration, size=shown, steps=steps, cache=cache)
 
 
 def _in_frames(model: Any, settings: Settings) -> Settings:

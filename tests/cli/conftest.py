@@ -63,19 +63,19 @@ class MusicGen(Stub):
 class CogVideoX(Stub):
     config = SimpleNamespace(fps=8)
 
-    def generate(self, prompt, *, frames=9, size=(32, 48), steps=20, seed=None, progress=None):
-        self.work(progress, prompt=prompt, frames=frames, size=size, steps=steps, seed=seed)
+    def generate(self, prompt, *, frames=9, size=(32, 48), steps=20, cache=0.0, seed=None, progress=None):
+        self.work(progress, prompt=prompt, frames=frames, size=size, steps=steps, cache=cache, seed=seed)
         return Video(np.full((frames, *size, 3), seed % 200, np.uint8), 8)
 
 
 class PixArt(Stub):
     def generate(
         self, prompt, *, negative_prompt="", height=16, width=24, n_steps=20, guidance_scale=3.0, solver="euler",
-        adapters=None, seed=None, progress=None,
+        cache=0.0, adapters=None, seed=None, progress=None,
     ):  # fmt: skip
         given = {"adapters": adapters} if adapters else {}
         given |= {"negative_prompt": negative_prompt, "n_steps": n_steps, "guidance_scale": guidance_scale}
-        self.work(progress, prompt=prompt, height=height, width=width, solver=solver, seed=seed, **given)
+        self.work(progress, prompt=prompt, height=height, width=width, solver=solver, cache=cache, seed=seed, **given)
         return Image(np.full((height, width, 3), seed % 200, np.uint8))
 
 

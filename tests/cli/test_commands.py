@@ -72,22 +72,27 @@ def test_music_and_sound(run, models, voice):
 
 def test_video_counts_frames_from_a_duration(run, models, tmp_path):
     assert run("video", "a boat", "--duration", 1.5, "--steps", 3, "--size", "64x48")[0] == 0
-    assert run("video", "a boat", "--frames", 5)[0] == 0
+    assert run("video", "a boat", "--frames", 5, "--cache", 0.6)[0] == 0
     first, second = models["nexus/cogvideox-tiny"].calls
     assert (first["frames"], first["steps"], first["size"]) == (9, 3, (48, 64)) and (
         second["frames"],
         second["steps"],
     ) == (5, 20)
+    assert (first["cache"], second["cache"]) == (0, 0.6)
     assert Video.load(tmp_path / "video.mp4").length == 5
+    for command in ("video", "image"):
+        code, _, err = run(command, "a boat", "--cache", 3)
+        assert code == 2 and "--cache" in err and "less than or equal to 2" in err
 
 
 def test_image_passes_its_options_on(run, models, tmp_path):
     given = ("--steps", 7, "--guidance", 1.5, "--size", "64x48", "--negative", "rain", "--solver", "unipc")
+    given += ("--cache", 0.3)
     code, out, err = run("image", "a red boat", *given, "--seed", 9, "-o", "a.jpg")
     assert (code, err) == (0, "") and out.startswith("a.jpg: 64x48, seed 9, made in ")
     assert models["nexus/image-tiny"].calls[0] == {
         "prompt": "a red boat", "negative_prompt": "rain", "height": 48, "width": 64, "n_steps": 7,
-        "guidance_scale": 1.5, "solver": "unipc", "seed": 9,
+        "guidance_scale": 1.5, "solver": "unipc", "cache": 0.3, "seed": 9,
     }  # fmt: skip
     told = json.loads((tmp_path / "a.jpg.json").read_text())
     assert (told["width"], told["height"], told["seed"]) == (64, 48, 9) and "seconds" not in told

@@ -95,6 +95,7 @@ class StableDiffusion3(nn.Module):
         n_steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
+        cache: float | int = 0.0,
         image: Image | None = None,
         mask: Image | None = None,
         strength: float | int | None = None,
@@ -108,6 +109,7 @@ class StableDiffusion3(nn.Module):
             height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.
             strength: 0.6 by default, 1 with a mask.
@@ -120,7 +122,7 @@ class StableDiffusion3(nn.Module):
         """
         asked = self.limits.words(
             prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
-            solver=solver, image=image, mask=mask, strength=strength, seed=seed,
+            solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         ratio = self.image_vae.config.spatial_compression_ratio
         levels = self.config.levels.path(asked.n_steps, self.n_tokens(*(side // ratio for side in asked.size)))

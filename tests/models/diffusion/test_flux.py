@@ -123,6 +123,13 @@ def test_a_picture_does_not_depend_on_its_batch(folders, solver):
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1 and alone.pixels.std() > 1
 
 
+def test_cached_steps_ask_the_network_less(folders):
+    model, asked = nexus.load(folders[True], device="cpu"), []
+    model.network.register_forward_pre_hook(lambda *_: asked.append(1))
+    model.generate(PROMPTS, n_steps=20, seed=10, cache=0.5, height=32, width=16)
+    assert 4 < len(asked) < 15
+
+
 def test_learns_which_latents_a_text_has():
     sizes = dict(n_double_layers=1, n_single_layers=1, n_heads=2, head_dim=16, in_channels=4, out_channels=4)
     network = FluxTransformerConfig(**sizes, text_dim=8, summary_dim=6, rope_dims=(4, 6, 6))

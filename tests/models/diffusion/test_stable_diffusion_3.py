@@ -223,6 +223,13 @@ def test_a_picture_does_not_depend_on_its_batch(folder, solver):
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1 and alone.pixels.std() > 1
 
 
+def test_cached_steps_ask_the_network_less(folder):
+    model, asked = nexus.load(folder, device="cpu"), []
+    model.network.register_forward_pre_hook(lambda *_: asked.append(1))
+    model.generate(PROMPTS, n_steps=20, seed=10, cache=0.5)
+    assert 4 < len(asked) < 15
+
+
 def test_learns_which_latents_a_text_has():
     network = MMDiTConfig(n_layers=2, n_heads=2, head_dim=16, in_channels=4, out_channels=4, text_dim=8, summary_dim=6)
     network = MMDiTConfig(**(vars(network) | dict(sample_size=4, max_patches=2)))
