@@ -29,7 +29,9 @@ class Added:
                 f"give one --ip-adapter for each --like, got {len(self.ip_adapters)} for {len(self.likes)}"
             )
         for text in self.loras:
-            weighted(text)
+            path, _ = weighted(text)
+            if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt") and not path.is_file():
+                raise FileNotFoundError(2, "no such LoRA", str(path))
         for text in (*self.controls, *self.likes):
             path, _ = weighted(text)
             if not path.is_file():

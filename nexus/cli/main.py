@@ -92,7 +92,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return FAILED, _of_system(error)
     if isinstance(error, ModuleNotFoundError):
         return FAILED, f"{said}; {_extra(error.name or '')}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in said:
         return FAILED, "out of memory; ask for something shorter or smaller, or use --device cpu"
     if type(error).__module__.startswith("nexus."):
         return FAILED, said

@@ -128,7 +128,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: str = "auto")
     if dtype != "auto" and dtype not in _DTYPES:
         raise ValueError(f"dtype must be auto, {', '.join(_DTYPES)}, got {dtype!r}")
     source = find(name_or_path)
-    model: Any = _family(source).load(source).eval().requires_grad_(False)
+    model: Any = _loaded(source).eval().requires_grad_(False)
     precision = _DTYPES.get(dtype, torch.float32 if place.type == "cpu" else torch.bfloat16)
     model.to(device=place, dtype=precision)
     if hasattr(getattr(model, "text_encoder", None), "to"):
@@ -157,6 +157,15 @@ def _family(source: Source) -> Any:
     raise ValueError(
         f"{source.name}: no known layout (it holds {held or 'nothing'}); known are those of {', '.join(FAMILIES)}"
     )
+
+
+def _loaded(source: Source) -> Any:
+    try:
+        return _family(source).load(source)
+    except KeyError as error:  # families look up what every official folder and file has
+        raise ValueError(
+            f"{source.name}: {error} is missing from its settings or its tensors: it is not whole, or of another kind"
+        ) from error
 
 
 def _device(device: str) -> torch.device:

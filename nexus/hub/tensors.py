@@ -88,7 +88,10 @@ def _read_file(path: Path) -> State:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+            with path.open("rb") as file:
+                pointer = file.read(40).startswith(b"version https://git-lfs")
+            why = "a pointer of Git LFS in its place: fetch it by `git lfs pull`" if pointer else error
+            raise ValueError(f"{path}: not a readable safetensors file ({why})") from None
     return unwrap(read_pickle(path), path)
 
 

@@ -93,10 +93,12 @@ def lcm_steps(n_steps: int, steps: int, *, origin: int = 50, strength: float | i
         ValueError: more steps than there are, or a strength that leaves none.
     """
     known = torch.arange(1, int(origin * strength) + 1) * (n_steps // origin) - 1
-    if not 1 <= steps <= len(known) or origin > n_steps:
+    if not 1 <= steps <= origin <= n_steps:
+        raise ValueError(f"n_steps must be from 1 to {origin}, the steps that the model was distilled at, got {steps}")
+    if steps > len(known):
         raise ValueError(
-            f"steps must be from 1 to {len(known)}, which are {strength:g} of the {origin} (of {n_steps}) that the "
-            f"model was distilled at; got {steps}"
+            f"strength {strength:g} leaves {len(known)} of the {origin} steps that the model was distilled at, and "
+            f"{steps} are asked for; take at least {math.ceil(100 * steps / origin) / 100:g}"
         )
     chosen = (torch.arange(steps, dtype=torch.float64) * (len(known) / steps)).floor().long()
     return torch.cat([known.flip(0)[chosen], torch.tensor([-1])])

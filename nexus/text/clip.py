@@ -39,14 +39,11 @@ def clip_from_folder(folder: str | Path, tokenizer: str | Path) -> ClipText:
     """CLIP from `transformers` folders; whether it projects its summary (SD3's do, FLUX' does not) its config says."""
     from transformers import AutoConfig, AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
 
-    from nexus.text.encoders import without_progress_bars
+    from nexus.text.encoders import read_encoder
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     whole = any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
     variant = None if whole or not (Path(folder) / "model.fp16.safetensors").is_file() else "fp16"
     projects = "CLIPTextModelWithProjection" in (config.architectures or ())
-    with without_progress_bars():
-        encoder = (CLIPTextModelWithProjection if projects else CLIPTextModel).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, variant=variant
-        )
+    encoder = read_encoder(CLIPTextModelWithProjection if projects else CLIPTextModel, folder, variant=variant)
     return ClipText(encoder, AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))

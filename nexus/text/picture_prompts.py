@@ -33,13 +33,17 @@ class SD3Prompts:
         return self
 
     def __call__(self, prompts: list[str]) -> PromptStates:
+        plain = ["".join(text for text, _ in parse(prompt)) for prompt in prompts]
+        if self.t5 is not None:
+            for prompt in plain:
+                self.t5.check(prompt)  # before the others read it
         read = self.clips.read(prompts)
         states = torch.cat([states for states, _ in read], dim=-1)
         states = F.pad(states, (0, self.dim - states.shape[-1]))
         if self.t5 is None:
             long = states.new_zeros(len(prompts), self.n_tokens, self.dim)
         else:
-            long = self.t5(["".join(text for text, _ in parse(prompt)) for prompt in prompts])[0].to(states)
+            long = self.t5(plain)[0].to(states)
         return torch.cat([states, long], dim=1), torch.cat([summary for _, summary in read], dim=-1)
 
 

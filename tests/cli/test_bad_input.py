@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from nexus.cli.main import main
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.media.audio import Audio
+from nexus.media.image import Image
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig
 from nexus.models.audio.f5tts_dit import DiTConfig
 from nexus.nn.checkpoint import save_folder
@@ -35,6 +36,11 @@ def voice(name, seconds, level=0.3):
 
 def text(name, content):
     return lambda folder: (folder / name).write_text(content)
+
+
+def pictures(folder):
+    Image(np.zeros((16, 8, 3), np.uint8)).save(folder / "a.png")
+    Image(np.zeros((8, 8, 3), np.uint8)).save(folder / "b.png")
 
 
 BOARD = """
@@ -119,6 +125,21 @@ CASES = {
     "melody missing": (None, "music calm --melody none.wav", 2, "none.wav"),
     "frames and duration": (None, "video boat --frames 5 --duration 1", 2, "give one of them"),
     "size that is none": (None, "video boat --size big", 2, "'big' is not WIDTHxHEIGHT"),
+    "no steps": (None, "image boat --steps 0", 2, "--steps"),
+    "a million steps": (None, "image boat --steps 1000000", 2, "--steps"),
+    "too much guidance": (None, "image boat --guidance 1000", 2, "--guidance"),
+    "mask of another size": (
+        pictures,
+        "image boat --image a.png --mask b.png",
+        2,
+        "of the image's size, 8x16, got 8x8",
+    ),
+    "mask that is black": (pictures, "image boat --image b.png --mask b.png", 2, "the mask is black everywhere"),
+    "mask and size": (pictures, "image boat --image b.png --mask b.png --size 16x16", 2, "keeps its size, 8x8"),
+    "picture missing": (None, "image boat --image none.png", 2, "none.png"),
+    "picture that is text": (text("a.png", "hello"), "image boat --image a.png", 2, "a.png"),
+    "control picture missing": (None, "image boat --control none.png", 2, "none.png: no such picture"),
+    "LoRA missing": (None, "image boat --lora none.safetensors:0.5", 2, "none.safetensors: no such lora"),
     "setting that the model has not": (None, "say hi --stream --accent gb", 2, "has no setting 'accent'"),
     "film model without kind": (text("a.yaml", "title: x"), "film a.yaml --model x", 2, "is not KIND=NAME"),
     "film model of no kind": (text("a.yaml", BOARD), "film a.yaml --model smell=x", 2, "'smell'"),

@@ -52,3 +52,9 @@ def test_an_unknown_kind_or_layout_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"kind": "smell", "config": {}}))
     with pytest.raises(ValueError, match="unknown kind 'smell'; there are encodec"):
         kind_of(tmp_path)
+
+
+def test_a_setting_that_every_official_folder_has_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"_class_name": "SD3Transformer2DModel", "num_layers": 2}')
+    with pytest.raises(ValueError, match="'num_attention_heads' is missing from its settings or its tensors"):
+        nexus.load(tmp_path, device="cpu")

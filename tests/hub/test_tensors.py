@@ -139,3 +139,19 @@ def test_nan_is_refused_with_its_name():
     state = module.state_dict() | {"weight": torch.tensor([[1.0, float("nan")]])}
     with pytest.raises(ValueError, match="there: weight holds NaN"):
         load_strict(module, state, "there")
+
+
+def test_a_pointer_in_the_place_of_weights_is_told(tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    with pytest.raises(ValueError, match="a pointer of Git LFS in its place: fetch it by `git lfs pull`"):
+        read_tensors(tmp_path)
+
+
+def test_nan_in_8_bits_is_found():
+    layer = nn.Linear(1, 2, bias=False)
+    broken = torch.tensor([[1.0], [torch.nan]]).to(torch.float8_e4m3fn)
+    with pytest.raises(ValueError, match="weight holds NaN"):
+        load_strict(layer, {"weight": broken}, "here")
+    load_strict(layer, {"weight": broken[:1].expand(2, 1)}, "here")
+    assert layer.weight.tolist() == [[1.0], [1.0]]

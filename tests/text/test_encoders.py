@@ -1,7 +1,8 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from nexus.text.encoders import minilm
+from nexus.text.encoders import minilm, read_encoder
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +28,55 @@ def test_near_words_land_near(encoder):
 def test_a_prompt_that_is_too_long_says_how_long_it_may_be(encoder):
     with pytest.raises(ValueError, match="reads at most 128"):
         encoder(["word " * 500])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    transformers.T5EncoderModel(transformers.T5Config(**sizes)).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def damaged(folder, change):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_an_encoder_that_is_whole_is_read(folder):
+    from transformers import T5EncoderModel
+
+    encoder = read_encoder(T5EncoderModel, folder)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        torch.testing.assert_close(encoder.state_dict()[name], tensor)
+
+
+NORM = "encoder.final_layer_norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(NORM), r"the tensors do not fit T5EncoderModel: 1 missing: encoder\.final_layer_norm\.weight"),
+        (lambda t: t[NORM].fill_(float("nan")), r"encoder\.final_layer_norm\.weight holds NaN"),
+    ],
+    ids=["missing", "NaN"],
+)
+def test_an_encoder_that_is_not_whole_is_refused(folder, change, message):
+    from transformers import T5EncoderModel
+
+    damaged(folder, change)
+    with pytest.raises(ValueError, match=message):
+        read_encoder(T5EncoderModel, folder)
+
+
+def test_a_damaged_file_is_refused(folder):
+    from transformers import T5EncoderModel
+
+    whole = (folder / "model.safetensors").read_bytes()
+    for content in (whole[: len(whole) // 2], b"version https://git-lfs.github.com/spec/v1\n"):
+        (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable safetensors file"):
+            read_encoder(T5EncoderModel, folder)

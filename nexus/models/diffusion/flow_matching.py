@@ -112,6 +112,8 @@ class FlowMatching(nn.Module):
         n_steps = self.config.n_steps if n_steps is None else n_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         solver = self.config.solver if solver is None else solver
+        if not 1 <= n_steps <= 1000:
+            raise ValueError(f"n_steps must be from 1 to 1000, got {n_steps}")
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
         weight = self.network.conv_in.weight

@@ -95,7 +95,7 @@ class Limits:
     most_steps: int
     solvers: tuple[str, ...] = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
     guidance: Guidance = "steered"
-    longest: int | None = None  # side in pixels
+    longest: int = 16_384  # side in pixels
     wordless: bool = False  # an empty prompt is fine: it asks for nothing in particular
     inpaints: bool = False  # the network sees mask and kept picture, and can't do without
 
@@ -181,12 +181,11 @@ class Limits:
         multiple, most = self.multiple, self.longest
         for side in size:
             check_whole_number("width and height", side)
-        near = [max(round(side / multiple), 1) * multiple for side in size]
-        near = near if most is None else [min(side, most) for side in near]
+        near = [min(max(round(side / multiple), 1) * multiple, most) for side in size]
         nearest = f"got {size[1]}x{size[0]}; nearest is {near[1]}x{near[0]}"
         if any(side < multiple or side % multiple for side in size):
             raise ValueError(f"width and height must be in multiples of {multiple}, {nearest}")
-        if most is not None and max(size) > most:
+        if max(size) > most:
             raise ValueError(f"width and height must be at most {most}, {nearest}")
         return size
 
@@ -236,9 +235,11 @@ def check_whole(model: nn.Module, *parts: str) -> None:
         )
 
 
-def listed(prompt: Prompt, wordless: bool = False) -> list[str]:
+def listed(prompt: Any, wordless: bool = False) -> list[str]:
     """The prompts; of no words only where a model can do without."""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    prompts = [prompt] if isinstance(prompt, str) or not isinstance(prompt, Sequence) else list(prompt)
+    if odd := [words for words in prompts if not isinstance(words, str)]:
+        raise ValueError(f"a prompt must be a text, or a list of them, got a {type(odd[0]).__name__}")
     if not wordless and not all(words.strip() for words in prompts):
         raise ValueError("the prompt is empty: say what the picture shows, such as 'a red boat on the sea'")
     return prompts

@@ -131,7 +131,7 @@ def pipeline(kind: str, sample_size: int = 128):
         up_block_types=("UpDecoderBlock2D",) * 4,
     ).eval()
     redraw(vae, 0.1)
-    sized = kind == "PixArtAlphaPipeline"
+    sized = kind == "PixArtAlphaPipeline" and sample_size == 128  # theirs tells sizes to no other
     network = reference(sample_size=sample_size, use_additional_conditions=sized)
     scheduler = diffusers.DPMSolverMultistepScheduler()
     pipe = getattr(diffusers, kind)(tokenizer, encoder, vae, network, scheduler)
