@@ -47,7 +47,7 @@ class VGGish(nn.Module):
 
 
 def mel_weights() -> Float[ndarray, "F M"]:
-    """Triangles in mel, not in Hz, on the scale 1127 ln(1 + f / 700); nothing is taken from 0 Hz."""
+    """Triangles in mel, not in Hz, on the scale 1127 ln(1 + f / 700)."""
 
     def mel(hertz):
         return 1127 * np.log(1 + np.asarray(hertz, dtype=np.float64) / 700)
@@ -55,9 +55,7 @@ def mel_weights() -> Float[ndarray, "F M"]:
     bins = mel(np.linspace(0, RATE / 2, N_FFT // 2 + 1))[:, None]
     edges = np.linspace(mel(LOW), mel(HIGH), N_MELS + 2)
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)).clip(min=0)
-    weights[0] = 0
-    return weights
+    return np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)).clip(min=0)
 
 
 def windows_of(audio: Audio) -> Float[Tensor, "N T M"]:
