@@ -18,7 +18,7 @@ from nexus.data.gaussians import DEVIATION, centres
 from nexus.metrics.evaluate_digits import COVERED, FRECHET, LIKENESS, evaluate_digits
 from nexus.metrics.modes import point_modes
 from nexus.process.gan import NonSaturating
-from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, grid_gan
+from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, digits_wgan_clipped, grid_gan
 from nexus.training.gan import GANRecipe
 from nexus.training.loop import train
 
@@ -28,7 +28,7 @@ DIGITS = {
     "R1": replace(digits_gan.recipe, game=R1, norm="none"),
     "spectral norm": replace(digits_gan.recipe, norm="spectral"),
     "R1, augmented": replace(digits_gan.recipe, game=R1, norm="none", augment=("translation", "cutout")),
-    "WGAN, clipped": digits_wgan.clipped,
+    "WGAN, clipped": digits_wgan_clipped.recipe,
     "WGAN-GP": digits_wgan.recipe,
     "classes, spectral norm": replace(digits_conditional_gan.recipe, game=NonSaturating(), norm="spectral"),
     "classes, R1": digits_conditional_gan.recipe,

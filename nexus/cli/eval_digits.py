@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,17 +103,30 @@ def _train(runs: Path, watch: Watch) -> None:
 
 
 def _section(runs: Path, items: int, watch: Watch, picture: Path) -> tuple[str, list[str]]:
-    from nexus.cli.digits_rows import CLAIMS, ROWS
+    from nexus.cli.digits_rows import CLAIMS, REPEATED, ROWS, SEEDS, again
     from nexus.media import Image
     from nexus.media.sheet import contact_sheet
-    from nexus.metrics.digits_table import table, told
+    from nexus.metrics.digits_table import table, told, told_of_several
 
-    known = [row for row in ROWS if (runs / row.run / "weights" / "config.json").is_file()]
+    def there(row: "Row") -> bool:
+        return (runs / row.run / "weights" / "config.json").is_file()
+
+    known = [row for row in ROWS if there(row)]
     if not known:
         raise ValueError(f"there are no weights of recipes of the digits in {runs}; --train makes them")
     found = [(row, _trained(runs / row.run), _measured(row, runs, items, watch)) for row in known]
     figures = {row.name: evaluation for row, _, evaluation in found}
-    claims = [sentence for claim in CLAIMS if (sentence := told(claim, figures)) is not None]
+    several = {name: {0: evaluation} for name, evaluation in figures.items()}
+    for row in known:
+        others = {seed: replace(row, run=again(row.run, seed)) for seed in SEEDS if row.run in REPEATED}
+        trained = {seed: other for seed, other in others.items() if there(other) and not row.untrained}
+        several[row.name] |= {seed: _measured(other, runs, items, watch) for seed, other in trained.items()}
+    claims = [
+        sentence
+        for claim in CLAIMS
+        for sentence in (told(claim, figures), told_of_several(claim, several))
+        if sentence is not None
+    ]
     flows = _straightness([runs / name / "weights" for name in ("digits-flow", "digits-rectified")])
     contact_sheet([Image.load(_kept(row, runs, items).with_suffix(".png")) for row in known], 1).save(picture)
     shown = f"![A line of each row of the table, from the top]({picture.name})"

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from scipy.stats import t as student
+
 from nexus.metrics.evaluate_digits import COVERED, EVALUATIONS, FRECHET, LIKENESS, NOVELTY, RIGHT, SECONDS
 from nexus.metrics.figures import Evaluation, Figure, compare
 
@@ -75,6 +78,30 @@ def told(claim: Claim, figures: Mapping[str, Evaluation]) -> str | None:
     return (
         f"- {claim.words}: {seen} ({claim.figure} {first.value:.3g} against {second.value:.3g}; "
         f"the difference is {gap.value:.2g} [{gap.low:.2g}, {gap.high:.2g}])."
+    )
+
+
+def told_of_several(claim: Claim, several: Mapping[str, Mapping[int, Evaluation]]) -> str | None:
+    """The same over trainings from several seeds; None where there are not two that both rows have.
+
+    The interval is Student's, of the differences seed by seed: it holds what both trainings and pictures vary by.
+    """
+    firsts, seconds = several.get(claim.first, {}), several.get(claim.second, {})
+    pairs = [(firsts[seed], seconds[seed]) for seed in firsts if seed in seconds]
+    found = [tuple(_of(evaluation.figures, claim.figure) for evaluation in pair) for pair in pairs]
+    known = [(first, second) for first, second in found if first is not None and second is not None]
+    if len(known) < 2:
+        return None
+    gaps = np.array([first.value - second.value for first, second in known])
+    half = float(student.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5)
+    low, high = gaps.mean() - half, gaps.mean() + half
+    better = high < 0 if known[0][0].better == "lower" else low > 0
+    worse = low > 0 if known[0][0].better == "lower" else high < 0
+    seen = "reproduced" if better else "the other way round" if worse else "not reproduced"
+    values = [", ".join(f"{figure.value:.3g}" for figure in column) for column in zip(*known, strict=True)]
+    return (
+        f"  - Over {len(gaps)} trainings: {seen} ({values[0]} against {values[1]}; "
+        f"the mean difference is {gaps.mean():.2g} [{low:.2g}, {high:.2g}])."
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus.metrics.digits_table import BEGIN, END, Claim, Row, replaced, table, told
+from nexus.metrics.digits_table import BEGIN, END, Claim, Row, replaced, table, told, told_of_several
 from nexus.metrics.evaluate_digits import COVERED, FRECHET, RIGHT, SECONDS
 from nexus.metrics.figures import Card, Evaluation, Figure
 
@@ -37,6 +37,22 @@ def test_claims_are_told_as_they_were_seen():
     assert "the other way round" in told(Claim(words="", first="b", second="a"), figures)
     assert "not reproduced" in told(claim, {"a": evaluation(3.0), "b": evaluation(3.1)})
     assert told(claim, {"a": evaluation(3.0)}) is None
+
+
+def test_claims_are_told_over_trainings():
+    claim = Claim(words="A beats B", first="a", second="b")
+    a, b = (
+        {seed: evaluation(value) for seed, value in enumerate(values)} for values in ((3.0, 4.0, 2.0), (9.0, 8.0, 8.5))
+    )
+    # Differences of -6, -4 and -6.5: their deviation is 1.3229, Student's quantile 4.3027.
+    assert told_of_several(claim, {"a": a, "b": b}) == (
+        "  - Over 3 trainings: reproduced (3, 4, 2 against 9, 8, 8.5; the mean difference is -5.5 [-8.8, -2.2])."
+    )
+    assert "the other way round" in told_of_several(Claim(words="", first="b", second="a"), {"a": a, "b": b})
+    right = Claim(words="", first="a", second="b", figure=RIGHT)
+    assert "not reproduced" in told_of_several(right, {"a": a, "b": b})
+    assert told_of_several(claim, {"a": a, "b": {0: b[0]}}) is None and told_of_several(claim, {"a": a}) is None
+    assert "Over 2 trainings" in told_of_several(claim, {"a": a, "b": {2: b[0], 1: b[1], 7: b[2]}})
 
 
 def test_only_the_section_is_replaced():

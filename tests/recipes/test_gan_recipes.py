@@ -10,7 +10,7 @@ from nexus.models.gan.base_gan import BaseGAN
 from nexus.models.gan.conditional_gan import ConditionalGAN
 from nexus.models.gan.wgan import WGAN
 from nexus.process.gan import NonSaturating
-from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, grid_gan
+from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, digits_wgan_clipped, grid_gan
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
 
@@ -46,7 +46,7 @@ def test_digits(recipe, kind, tmp_path):
     assert (tmp_path / "samples/step-000002/digits.png").is_file()
 
 
-@pytest.mark.parametrize("recipe", [digits_wgan.recipe, digits_wgan.clipped], ids=["penalty", "clipped"])
+@pytest.mark.parametrize("recipe", [digits_wgan.recipe, digits_wgan_clipped.recipe], ids=["penalty", "clipped"])
 def test_the_critic_learns_more_often(recipe, tmp_path):
     model, figures = trained(recipe, tmp_path, batch_size=8, critic_dims=(4, 8), critic_steps=2)
     first, second, _ = figures
