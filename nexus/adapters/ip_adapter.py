@@ -88,11 +88,13 @@ class ResamplerLayer(nn.Module):
         )
 
     def forward(self, tokens: Float[Tensor, "B T E"], seen: Float[Tensor, "B S E"]) -> Float[Tensor, "B T E"]:
-        normed = self.norm(tokens)
+        tokens = tokens + self.look(self.norm(tokens), seen)
+        return tokens + self.ff(tokens)
+
+    def look(self, normed: Float[Tensor, "B T E"], seen: Float[Tensor, "B S E"]) -> Float[Tensor, "B T E"]:
         k, v = self.kv(torch.cat([self.norm_seen(seen), normed], dim=1)).chunk(2, dim=-1)
         q, k, v = (split_heads(part, self.n_heads) for part in (self.q(normed), k, v))
-        tokens = tokens + self.out(merge_heads(attend(q, k, v)))
-        return tokens + self.ff(tokens)
+        return self.out(merge_heads(attend(q, k, v)))
 
 
 class Resampler(nn.Module):

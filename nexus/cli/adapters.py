@@ -15,6 +15,7 @@ class Added:
     loras: Sequence[str] = ()
     controls: Sequence[str] = ()  # pictures
     controlnets: Sequence[str] = ()  # one for each, or none where the model's folder holds it
+    control_modes: Sequence[str] = ()  # one for each, of ControlNets that learnt several kinds of pictures
     likes: Sequence[str] = ()  # pictures
     ip_adapters: Sequence[str] = ()  # one for each
 
@@ -23,6 +24,10 @@ class Added:
         if self.controlnets and len(self.controlnets) != len(self.controls):
             raise ValueError(
                 f"give one --controlnet for each --control, got {len(self.controlnets)} for {len(self.controls)}"
+            )
+        if self.control_modes and len(self.control_modes) != len(self.controls):
+            raise ValueError(
+                f"give one --control-mode for each --control, got {len(self.control_modes)} for {len(self.controls)}"
             )
         if len(self.likes) != len(self.ip_adapters):
             raise ValueError(
@@ -50,8 +55,8 @@ class Added:
 
             if (self.controls or self.likes) and not accepts(model.generate, "adapters"):
                 raise ValueError(
-                    f"{model_name} is a {model.info.kind}, and --control and --like need a StableDiffusion; "
-                    "leave them out"
+                    f"{model_name} is a {model.info.kind}, and --control and --like need a StableDiffusion, "
+                    "StableDiffusion3, Flux or PixArt; leave them out"
                 )
             for text in self.loras:
                 path, weight = weighted(text)
@@ -60,7 +65,8 @@ class Added:
             for i, text in enumerate(self.controls):
                 path, weight = weighted(text)
                 network = self.controlnets[i] if self.controlnets else held(model_name)
-                found.append(adapters.load_control(network, model, Image.load(path), weight=weight))
+                mode = {"mode": numbered(self.control_modes[i])} if self.control_modes else {}
+                found.append(adapters.load_control(network, model, Image.load(path), weight=weight, **mode))
             for text, adapter in zip(self.likes, self.ip_adapters, strict=True):
                 path, weight = weighted(text)
                 found.append(adapters.load_picture_prompt(adapter, model, Image.load(path), weight))
@@ -82,6 +88,11 @@ def weighted(text: str) -> tuple[Path, float]:
         return Path(path), float(weight)
     except ValueError:
         raise ValueError(f"{text!r}: {weight!r} is no weight; write it as {path}:0.8") from None
+
+
+def numbered(mode: str) -> str | int:
+    """A mode by its number, where it is one."""
+    return int(mode) if mode.isdecimal() else mode
 
 
 def held(model_name: str) -> str:

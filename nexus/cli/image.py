@@ -58,6 +58,10 @@ def image(
     controlnet: Annotated[
         list[str] | None, typer.Option("--controlnet", help="Which reads it; else the one in the model's folder.")
     ] = None,
+    control_mode: Annotated[
+        list[str] | None,
+        typer.Option("--control-mode", help="What it shows, for a union: canny, tile, depth, blur, pose, gray …"),
+    ] = None,
     like: Annotated[
         list[str] | None, typer.Option("--like", help="A picture as a prompt: PICTURE or PICTURE:WEIGHT.")
     ] = None,
@@ -86,8 +90,8 @@ def image(
         check_mask(begun, painted, (height or begun.height, width or begun.width))
     picture = IMAGE.clip(prompt, output, model, seed, device, as_json, stream=False)
     added = Added(
-        loras=lora or (), controls=control or (), controlnets=controlnet or (), likes=like or (),
-        ip_adapters=ip_adapter or (),
+        loras=lora or (), controls=control or (), controlnets=controlnet or (),
+        control_modes=control_mode or (), likes=like or (), ip_adapters=ip_adapter or (),
     )  # fmt: skip
     picture.make(
         added.onto(model),

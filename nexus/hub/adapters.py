@@ -7,15 +7,20 @@ from typing import Any
 from torch import nn
 
 from nexus.adapters.block_control import BlockControl
+from nexus.adapters.block_ip_adapter import BlockPicturePrompt
 from nexus.adapters.control import Control
 from nexus.adapters.controlnet import ControlNet
 from nexus.adapters.ip_adapter import PicturePrompt
 from nexus.adapters.lora import LoRAStack
 from nexus.hub import controlnet, flux_controlnet, pixart_controlnet, sd3_controlnet
+from nexus.hub.block_ip_adapter import load_block_ip_adapter
 from nexus.hub.ip_adapter import load_ip_adapter
 from nexus.hub.lora import load_lora
 from nexus.hub.source import find
 from nexus.media.image import Image
+from nexus.models.diffusion.conditional_unet import ConditionalUNet
+from nexus.models.diffusion.flux_transformer import FluxTransformer
+from nexus.models.diffusion.mmdit import MMDiT
 from nexus.models.diffusion.stable_diffusion import StableDiffusion
 
 _CONTROLNETS = (controlnet, sd3_controlnet, flux_controlnet, pixart_controlnet)
@@ -67,28 +72,39 @@ def load_control(path: str | Path, model: Any, picture: Image | list[Image], **s
 
 def load_picture_prompt(
     path: str | Path,
-    model: StableDiffusion,
+    model: Any,
     picture: Image | list[Image],
     weight: float | int = 1.0,
     *,
     encoder: str | Path | None = None,
-) -> PicturePrompt:
-    """An IP-Adapter's file and the picture that says what to paint; `encoder` as in `load_ip_adapter`.
+) -> PicturePrompt | BlockPicturePrompt:
+    """An IP-Adapter's file and the picture that says what to paint; `encoder` is the folder of its vision encoder.
 
     Raises:
         ValueError, FileNotFoundError: an adapter for another base, or no vision encoder.
     """
-    adapter = load_ip_adapter(path, model.network, encoder)
-    like = model.network.conv_in.weight
-    adapter.encoder.to(device=like.device, dtype=like.dtype)
-    return PicturePrompt(adapter.to(device=like.device, dtype=like.dtype), picture, weight)
+    network = model.network
+    like = next(network.parameters())
+
+    def placed(adapter: Any) -> Any:
+        adapter.encoder.to(device=like.device, dtype=like.dtype)
+        return adapter.to(device=like.device, dtype=like.dtype)
+
+    if isinstance(network, MMDiT | FluxTransformer):
+        return BlockPicturePrompt(placed(load_block_ip_adapter(path, network, encoder)), picture, weight)
+    if not isinstance(network, ConditionalUNet):
+        known = "Stable Diffusion, 3 and 3.5 among them, and FLUX"
+        raise ValueError(f"there are IP-Adapters for {known}, this model is a {type(model).__name__}")
+    return PicturePrompt(placed(load_ip_adapter(path, network, encoder)), picture, weight)
 
 
 def networks_of(model: Any) -> Mapping[str, nn.Module]:
     """What a LoRA can change in a model, by the names that files have for it."""
     networks: dict[str, nn.Module] = {"network": model.network}
     read = getattr(model, "text_encoder", None)
-    encoders = [*getattr(read, "clips", ()), getattr(read, "clip", None), getattr(read, "t5", None)]
+    clips = getattr(read, "clips", ())
+    clips = getattr(clips, "clips", clips)  # Stable Diffusion 3 has them in a reader of their own
+    encoders = [*clips, getattr(read, "clip", None), getattr(read, "t5", None)]
     encoders = [encoder for encoder in encoders if encoder is not None] or [read]
     for i, encoder in enumerate(encoders):
         if isinstance(getattr(encoder, "encoder", None), nn.Module):

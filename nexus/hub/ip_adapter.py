@@ -11,7 +11,7 @@ from nexus.hub.source import Source, find, read_json
 from nexus.hub.tensors import State, load_strict, read_pickle, read_tensors, rename
 from nexus.models.diffusion.conditional_unet import Contraction
 
-_RESAMPLER = (
+RESAMPLER = (
     (r"^project\.latents$", "project.tokens"),
     (r"^project\.layers\.(\d+)\.0\.norm1\.", r"project.layers.\1.norm_seen."),
     (r"^project\.layers\.(\d+)\.0\.norm2\.", r"project.layers.\1.norm."),
@@ -34,7 +34,7 @@ def load_ip_adapter(path: str | Path, network: Contraction, encoder: str | Path 
     if source.is_folder:
         files = sorted(str(p.relative_to(source.path)) for p in source.path.rglob("*ip-adapter*") if p.is_file())
         raise ValueError(f"{source.name} is a folder; give one of its files: {', '.join(files) or 'it has none'}")
-    state = _read(source)
+    state = checked_halves(read_halves(source), source.name)
     project, kv = _projection(state, source.name), _keys_and_values(state, source.name)
     order = _order(network)
     if len(kv) != len(order):
@@ -44,35 +44,34 @@ def load_ip_adapter(path: str | Path, network: Contraction, encoder: str | Path 
     ordered = dict(zip(order, kv, strict=True))
     adapter = IPAdapter(project, [(ordered[i].shape[1], len(ordered[i]) // 2) for i in range(len(order))])
     own = {f"project.{name.removeprefix('image_proj.')}": state[name] for name in state if "image_proj." in name}
-    own = rename(own, _RESAMPLER) | {f"kv.{place}.weight": weight for place, weight in ordered.items()}
+    own = rename(own, RESAMPLER) | {f"kv.{place}.weight": weight for place, weight in ordered.items()}
     adapter.check(network.cross_attentions(), source.name)
     load_strict(adapter, own, source.name)
     adapter.encoder = _encoder(source, project, encoder)
     return adapter.eval().requires_grad_(False)
 
 
-def _read(source: Source) -> State:
-    """Names with dots; pickles hold a dictionary for each half.
-
-    Raises:
-        ValueError: no IP-Adapter.
-    """
+def read_halves(source: Source) -> State:
+    """All tensors, names with dots; pickles hold a dictionary for each half."""
     if source.path.suffix == ".safetensors":
-        state = read_tensors(source)
-    else:
-        content = read_pickle(source.path)
-        halves = content if isinstance(content, dict) else {}
-        state = {
-            f"{half}.{name}": tensor
-            for half, tensors in halves.items()
-            if isinstance(tensors, dict)
-            for name, tensor in tensors.items()
-        }
+        return read_tensors(source)
+    content = read_pickle(source.path)
+    halves = content if isinstance(content, dict) else {}
+    return {
+        f"{half}.{name}": tensor
+        for half, tensors in halves.items()
+        if isinstance(tensors, dict)
+        for name, tensor in tensors.items()
+    }
+
+
+def checked_halves(state: State, where: str) -> State:
+    """Raises ValueError where they are no IP-Adapter's, or hold NaN."""
     if not all(any(name.startswith(half) for name in state) for half in ("image_proj.", "ip_adapter.")):
-        raise ValueError(f"{source.name}: no IP-Adapter, image_proj and ip_adapter are expected; is it a LoRA?")
+        raise ValueError(f"{where}: no IP-Adapter, image_proj and ip_adapter are expected; is it a LoRA?")
     broken = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
     if broken is not None:
-        raise ValueError(f"{source.name}: {broken} holds NaN or infinity")
+        raise ValueError(f"{where}: {broken} holds NaN or infinity")
     return state
 
 

@@ -83,6 +83,8 @@ def save_peft(folder: str | Path, lora: LoRA, network: nn.Module) -> None:
 def _find(layer: FileLayer, known: dict[str, dict[str, Place]], networks: Networks, where: str) -> tuple[str, Place]:
     spellings = [name.replace(".", "_") for name in (layer.name, to_diffusers(layer.name))]
     parts = [layer.part] if layer.part is not None else list(networks)
+    if parts == ["text_encoder_3"] and "text_encoder_3" not in networks:
+        parts = ["text_encoder_2"]  # kohya's scripts count T5 as the third of FLUX too, which has no second CLIP
     for part in parts:
         place = next((known[part][name] for name in spellings if name in known.get(part, {})), None)
         if place is not None:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nexus.hub.source import Source, find, read_json
-from nexus.hub.tensors import State, read_tensors
+from nexus.hub.tensors import State, read_tensors, rename
 
 _FILES = (
     "adapter_model.safetensors",
@@ -40,6 +40,14 @@ _PARTS: tuple[tuple[str, str | None], ...] = (
     (r"text_encoder_2\.|lora_te2_", "text_encoder_2"),
     (r"text_encoder_3\.|lora_te3_", "text_encoder_3"),
     (r"text_encoder\.|lora_te1?_", "text_encoder"),
+)
+# XLabs' names for FLUX: what the layers are that each change was learnt beside; of a single block's first layer it
+# concerns the rows of queries, keys and values alone.
+_XLABS = (
+    (r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora1\.", r"\1.img_attn.\2.lora."),
+    (r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora2\.", r"\1.txt_attn.\2.lora."),
+    (r"(single_blocks\.\d+)\.processor\.qkv_lora\.", r"\1.qkv.lora."),
+    (r"(single_blocks\.\d+)\.processor\.proj_lora\.", r"\1.linear2.lora."),
 )
 _OTHER_KINDS = (
     (r"\.hada_", "LoHa"),
@@ -82,7 +90,7 @@ def read_lora(path: str | Path) -> list[FileLayer]:
         _peft(config) if config.is_file() and file.name.startswith("adapter_model") else _header(file, source.name)
     )
     pairs: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
+    for key, tensor in rename(state, _XLABS).items():
         stem, role = _role(key, source.name)
         pairs.setdefault(stem, {})[role] = tensor
     layers = [_layer(stem, pair, settings, source.name) for stem, pair in pairs.items()]

@@ -183,6 +183,8 @@ def lookup(network: nn.Module) -> Places:
     for ours, layer in _layers(network):
         original = _renamed(ours, _ORIGINALS.get(type(network).__name__, ()))
         found |= dict.fromkeys((ours, original), Place(ours, 0, len(layer.weight)))
+        if original.endswith(".linear1"):  # of which XLabs' LoRAs concern the first rows
+            found[f"{original.removesuffix('linear1')}qkv"] = Place(ours, 0, 3 * layer.weight.shape[1])
     found |= places(network)
     return {spelled.replace(".", "_"): place for name, place in found.items() for spelled in _spellings(name)}
 

@@ -105,19 +105,21 @@ def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
 
     seen = []
     monkeypatch.setattr(adapters, "add_lora", lambda model, path, weight: seen.append((str(path), weight)))
-    monkeypatch.setattr(adapters, "load_control", lambda path, model, picture, weight: (str(path), picture, weight))
+    monkeypatch.setattr(
+        adapters, "load_control", lambda path, model, picture, weight, mode: (str(path), picture, weight, mode)
+    )
     monkeypatch.setattr(adapters, "load_picture_prompt", lambda path, model, picture, weight: (path, weight))
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "depth.png")
     given = ("--lora", "a.safetensors:0.8", "--lora", "b.safetensors", "--control", "depth.png:0.5")
-    given += ("--controlnet", "net", "--like", "depth.png", "--ip-adapter", "ip.bin")
+    given += ("--controlnet", "net", "--control-mode", "2", "--like", "depth.png", "--ip-adapter", "ip.bin")
     code, _, err = run("image", "a boat", *given, "--model", "nexus/image-adapted")
     assert (code, err) == (0, "") and seen == [("a.safetensors", 0.8), ("b.safetensors", 1.0)]
     (control, like) = models["nexus/image-adapted"].calls[0]["adapters"]
-    assert control[0] == "net" and control[1].width == 4 and control[2] == 0.5 and like == ("ip.bin", 1.0)
+    assert control[0] == "net" and control[1].width == 4 and control[2:] == (0.5, 2) and like == ("ip.bin", 1.0)
     settings = json.loads((tmp_path / "image.png.json").read_text())["settings"]
     assert settings == {
         "loras": ["a.safetensors:0.8", "b.safetensors"], "controls": ["depth.png:0.5"], "controlnets": ["net"],
-        "likes": ["depth.png"], "ip_adapters": ["ip.bin"],
+        "control_modes": ["2"], "likes": ["depth.png"], "ip_adapters": ["ip.bin"],
     }  # fmt: skip
 
 
@@ -129,6 +131,10 @@ def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
         (
             ("--control", "in.png", "--controlnet", "a", "--controlnet", "b"),
             "one --controlnet for each --control, got 2",
+        ),
+        (
+            ("--control", "in.png", "--control-mode", "canny", "--control-mode", "tile"),
+            "one --control-mode for each --control, got 2",
         ),
         (("--like", "in.png"), "give one --ip-adapter for each --like, got 0 for 1"),
         (("--control", "in.png"), "nexus/image-tiny holds no ControlNet"),
