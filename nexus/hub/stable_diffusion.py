@@ -83,5 +83,5 @@ def _clips(source: Source) -> tuple[ClipText, ...]:
     return tuple(
         clip_from_folder(source.part(encoder).path, source.part(tokenizer).path)
         for encoder, tokenizer in pairs
-        if source.has(encoder)
+        if any(source.config.get(encoder) or ())  # null and null where a pipeline has none
     )

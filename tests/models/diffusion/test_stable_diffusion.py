@@ -408,3 +408,12 @@ def test_what_cannot_be_is_refused(model, folder):
     alone = nexus.load(folder / "unet", device="cpu")
     with pytest.raises(ValueError, match="network without image_vae and text_encoder"):
         alone.generate("a boat")
+
+
+def test_a_text_encoder_that_is_not_there_is_named(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "pipeline")
+    shutil.rmtree(tmp_path / "pipeline/text_encoder")
+    with pytest.raises(FileNotFoundError, match="text_encoder is missing; the folder holds model_index"):
+        nexus.load(tmp_path / "pipeline", device="cpu")
