@@ -39,7 +39,9 @@ class TimedResamplerLayer(ResamplerLayer):
         super().__init__(config)
         self.modulation = nn.Linear(config.dim, 4 * config.dim)
 
-    def forward(self, tokens: Tokens, seen: Float[Tensor, "B S D"], time: Float[Tensor, "B D"]) -> Tokens:
+    def forward(  # type: ignore[override]
+        self, tokens: Tokens, seen: Float[Tensor, "B S D"], time: Float[Tensor, "B D"]
+    ) -> Tokens:
         shift, scale, ff_shift, ff_scale = self.modulation(F.silu(time))[:, None].chunk(4, dim=-1)
         tokens = tokens + self.look(self.norm(tokens) * (1 + scale) + shift, seen)
         return tokens + self.ff[1:](self.ff[0](tokens) * (1 + ff_scale) + ff_shift)
@@ -74,7 +76,7 @@ class PictureAttention(nn.Module):
 
     def __init__(self, dim: int, head_dim: int, token_dim: int, time_dim: int):
         super().__init__()
-        self.n_heads = dim // head_dim
+        self.dim, self.n_heads = dim, dim // head_dim
         self.norm = AdaptiveNorm(token_dim, time_dim)
         self.kv = nn.Linear(token_dim, 2 * dim, bias=False)
         self.q_norm, self.k_norm, self.token_norm = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(3))
@@ -100,13 +102,13 @@ class SD3IPAdapter(nn.Module):
     def __init__(self, project: TimedResampler, blocks: list[PictureAttention]):
         super().__init__()
         self.project, self.blocks = project, nn.ModuleList(blocks)
+        self.speaks_to = (len(blocks), blocks[0].dim)
 
     def check(self, base: nn.Module, name: str = "IP-Adapter") -> None:
         """Raises ValueError for another base than the adapter was made for."""
         if not isinstance(base, MMDiT):
             raise ValueError(f"{name} is for another base: Stable Diffusion 3.5, this is a {type(base).__name__}")
-        own = (len(self.blocks), self.blocks[0].n_heads * self.blocks[0].q_norm.normalized_shape[0])
-        check_blocks(own, (base.config.n_layers, base.config.dim), name)
+        check_blocks(self.speaks_to, (base.config.n_layers, base.config.dim), name)
 
     def beside(self, base: nn.Module, seen: Float[Tensor, "B S V"], time: Tensor, weight: float | int) -> Beside:
         tokens, embedded = self.project(seen, time)
@@ -123,13 +125,13 @@ class FluxIPAdapter(nn.Module):
         super().__init__()
         self.project = project
         self.kv = nn.ModuleList(nn.Linear(n_in, 2 * dim) for n_in, dim in kv_shapes)
+        self.speaks_to = (len(kv_shapes), kv_shapes[0][1])
 
     def check(self, base: nn.Module, name: str = "IP-Adapter") -> None:
         """Raises ValueError for another base than the adapter was made for."""
         if not isinstance(base, FluxTransformer):
             raise ValueError(f"{name} is for another base: FLUX.1, this is a {type(base).__name__}")
-        own = (len(self.kv), self.kv[0].out_features // 2)
-        check_blocks(own, (base.config.n_double_layers, base.config.dim), name)  # type: ignore[arg-type]
+        check_blocks(self.speaks_to, (base.config.n_double_layers, base.config.dim), name)
 
     def beside(self, base: nn.Module, seen: Float[Tensor, "B V"], time: Tensor, weight: float | int) -> Beside:
         assert isinstance(base, FluxTransformer)
