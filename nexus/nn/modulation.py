@@ -42,3 +42,39 @@ class AdaptiveNorm(nn.Module):
     def forward(self, x: Float[Tensor, "B T D"], vector: Float[Tensor, "B E"]) -> Float[Tensor, "B T D"]:
         shift, scale = self.modulation(vector)
         return modulate(x, shift, scale)
+
+
+def projection(n_in: int, n_out: int, rank: int | None = None) -> nn.Module:
+    """A linear layer; with a `rank`, two of them with that many numbers between: a function of time needs few."""
+    if rank is None:
+        return nn.Linear(n_in, n_out)
+    return nn.Sequential(nn.Linear(n_in, rank, bias=False), nn.Linear(rank, n_out))
+
+
+def last_layer(layer: nn.Module) -> nn.Linear:
+    """The layer of a `projection` that gives its outputs."""
+    last = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    assert isinstance(last, nn.Linear)
+    return last
+
+
+@torch.no_grad()
+def low_rank(layer: nn.Linear, inputs: Float[Tensor, "n C"], rank: int) -> nn.Module:
+    """The `projection` of this rank that is nearest to a learnt layer in mean square on these inputs."""
+    weight, x = layer.weight.double(), inputs.double()
+    values, axes = torch.linalg.eigh(x.mT @ x / len(x))
+    root = (axes * values.clamp(min=0).sqrt()) @ axes.mT
+    directions = torch.linalg.svd(weight @ root, full_matrices=False).U[:, :rank]
+    first, last = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features)
+    first.weight.copy_(directions.mT @ weight)
+    last.weight.copy_(directions)
+    last.bias.copy_(layer.bias)
+    return nn.Sequential(first, last)
+
+
+def shrink(blocks: nn.Module, inputs: Float[Tensor, "n C"], rank: int) -> None:
+    """Puts the `low_rank` of each layer called `modulation` in its place."""
+    for block in list(blocks.modules()):
+        layer = getattr(block, "modulation", None)
+        if isinstance(layer, nn.Linear):
+            block.modulation = low_rank(layer, inputs, rank)

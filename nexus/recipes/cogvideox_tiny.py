@@ -2,10 +2,11 @@
 # pyright: reportCallIssue=false
 """`nexus/cogvideox-tiny`: CogVideoX on storybook clips, over the latents of `nexus/video-vae-tiny`."""
 
+import copy
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,8 @@ from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
 from nexus.nn.checkpoint import save_folder
+from nexus.nn.embed import timestep_embedding
+from nexus.nn.modulation import shrink
 from nexus.text.encoders import minilm
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
@@ -60,6 +63,7 @@ class CogVideoXTiny(Recipe):
     emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6
+    modulation_rank: int = 12  # of the blocks' modulations in the exported weights: 0.5 % off
 
     def config(self) -> CogVideoXConfig:
         network = TransformerConfig(
@@ -110,7 +114,20 @@ class CogVideoXTiny(Recipe):
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, CogVideoX)
         parts = {"vae": self.vae, "text_encoder": "minilm"}
-        save_folder(model, folder, kind="cogvideox", config=model.config, parts=parts, dtype=torch.float16)
+        small = with_small_modulation(model, self.modulation_rank)
+        save_folder(small, folder, kind="cogvideox", config=small.config, parts=parts, dtype=torch.float16)
+
+
+@torch.no_grad()
+def with_small_modulation(model: CogVideoX, rank: int) -> CogVideoX:
+    """The model with modulations of a low rank: they are functions of the time alone."""
+    network = copy.deepcopy(model.network)
+    steps = torch.arange(model.schedule.n_steps, dtype=torch.float32)
+    times = network.time_embed(timestep_embedding(steps, network.config.dim))
+    shrink(network.blocks, F.silu(times), rank)
+    small = CogVideoX(replace(model.config, network=replace(network.config, modulation_rank=rank)))
+    small.network.load_state_dict(network.state_dict())
+    return small
 
 
 class PlainClip(NamedTuple):

@@ -1,11 +1,13 @@
 """`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU."""
 
+import copy
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nexus.data.speech import MelCache, SpeechBatches, read_manifest
@@ -18,6 +20,7 @@ from nexus.models.audio.durations import DurationConfig
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig
 from nexus.models.audio.f5tts_dit import DiTConfig
 from nexus.nn.checkpoint import save_folder
+from nexus.nn.modulation import shrink
 from nexus.text.phonemes import SYMBOLS
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
@@ -35,6 +38,7 @@ class F5TTSTiny(Recipe):
     default_speaker: str = "af_heart"
     dim: int = 256
     n_layers: int = 8
+    modulation_rank: int = 32  # of the blocks' modulations in the exported weights: 1 % off, a third smaller
 
     def config(self) -> F5TTSConfig:
         network = DiTConfig(
@@ -101,11 +105,27 @@ class F5TTSTiny(Recipe):
         n_frames = mels.length(utterance) // config.network.patch_size * config.network.patch_size
         return (torch.from_numpy(mels[utterance][:n_frames].astype("float32")).T - config.mel_mean) / config.mel_std
 
+    @torch.no_grad()
+    def told(self, model: F5TTS) -> Tensor:
+        """What modulations see of a hundred times, with each voice of a batch and with none."""
+        assert model.network.voice_summary is not None
+        batch = self.dataset("valid")[0]
+        known = torch.arange(batch["mel"].shape[2]) < batch["length"][:, None]
+        voices = model.network.voice_summary(model.normalise(batch["mel"]) * known[:, None], known)
+        voices = torch.cat([voices, torch.zeros_like(voices[:1])])
+        times = model.network.time_embed(torch.linspace(0, 1, 100))
+        return F.silu(times[:, None] + voices).flatten(0, 1)
+
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, F5TTS)
         voice = self.default_voice(model.config)
-        whole = F5TTS(replace(model.config, default_voice_frames=voice.shape[1]))
-        whole.load_state_dict(model.state_dict() | {"default_voice": voice})
+        network = copy.deepcopy(model.network)
+        shrink(network.blocks, self.told(model), self.modulation_rank)
+        sizes = replace(network.config, modulation_rank=self.modulation_rank)
+        whole = F5TTS(replace(model.config, network=sizes, default_voice_frames=voice.shape[1]))
+        state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("network.")}
+        state |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        whole.load_state_dict(state | {"default_voice": voice})
         parts = {"vocoder": "nexus/vocos-tiny", "front_end": "misaki"}
         save_folder(whole, folder, kind="f5tts", config=whole.config, parts=parts, dtype=torch.float16)
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
+from nexus.nn.modulation import AdaptiveNorm, Modulation, last_layer, low_rank, modulate, projection, shrink
 
 
 def test_modulation_is_the_formula(rng):
@@ -26,3 +26,25 @@ def test_the_output_norm_shifts_before_it_scales(rng):
         norm.modulation.linear.bias.copy_(torch.arange(12.0))
     expected = F.layer_norm(x, (6,), eps=1e-6) * (1 + torch.arange(6.0, 12.0)) + torch.arange(6.0)
     torch.testing.assert_close(norm(x, vector), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_nearest_of_low_rank_is_exact_where_inputs_span_no_more():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(16, 40)
+    inputs = torch.randn(200, 3) @ torch.randn(3, 16)
+    assert torch.allclose(low_rank(layer, inputs, 3)(inputs), layer(inputs), atol=1e-4)
+    errors = [(low_rank(layer, torch.randn(500, 16), rank)(inputs) - layer(inputs)).norm() for rank in (2, 8, 16)]
+    assert errors[0] > errors[1] > 100 * errors[2]
+
+
+def test_shrunk_modulations_have_the_names_of_a_network_of_that_rank():
+    class Block(torch.nn.Module):
+        def __init__(self, rank=None):
+            super().__init__()
+            self.modulation = projection(8, 24, rank)
+            torch.nn.init.zeros_(last_layer(self.modulation).weight)
+
+    blocks, small = torch.nn.ModuleList([Block(), Block()]), torch.nn.ModuleList([Block(2), Block(2)])
+    shrink(blocks, torch.randn(30, 8), 2)
+    small.load_state_dict(blocks.state_dict())
+    assert small[0].modulation[0].weight.shape == (2, 8) and not last_layer(Block(2).modulation).weight.any()

@@ -16,6 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nexus.nn.modulation import last_layer, projection
 from nexus.nn.rope import Rotation, apply_rope, rope_frequencies
 
 
@@ -37,6 +38,7 @@ class DiTConfig:
     patch_size: int = 1  # mel frames in one position of the transformer
     predicts: Literal["velocity", "data"] = "velocity"  # "data" is turned into a velocity (arXiv:2511.13720)
     voice_summary: bool = False  # adds mean and deviation of the known mel to the time embedding
+    modulation_rank: int | None = None  # of the blocks' modulations; None is full
 
     def __post_init__(self):
         if self.dim % self.n_heads or (self.dim // self.n_heads) % 2:
@@ -173,14 +175,14 @@ class Block(nn.Module):
     def __init__(self, config: DiTConfig):
         super().__init__()
         dim, inner = config.dim, int(config.dim * config.ff_mult)
-        self.modulation = nn.Linear(dim, 6 * dim)
+        self.modulation = projection(dim, 6 * dim, config.modulation_rank)
         self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.attention = Attention(config)
         self.up = nn.Linear(dim, inner)
         self.down = nn.Linear(inner, dim)
         self.dropout = config.dropout
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        nn.init.zeros_(last_layer(self.modulation).weight)
+        nn.init.zeros_(last_layer(self.modulation).bias)
 
     def forward(
         self,

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.embed import sincos_3d, timestep_embedding
+from nexus.nn.modulation import projection
 from nexus.nn.rope import Rotation, apply_rope, rope_frequencies_3d
 
 
@@ -35,6 +36,7 @@ class TransformerConfig:
     sample_size: tuple[int, int] = (60, 90)  # height and width of the latents it was trained on
     spatial_interpolation: float = 1.875  # sine-cosine positions are divided by it
     attend_padding: bool = True  # official weights were trained attending to padded text
+    modulation_rank: int | None = None  # of the blocks' modulations; None is full
 
     def __post_init__(self):
         if self.positions == "rope" and self.head_dim % 16:
@@ -54,9 +56,9 @@ class TransformerConfig:
 class ExpertNorm(nn.Module):
     """Adaptive layer norm with shifts, scales and gates of its own for video and for text."""
 
-    def __init__(self, dim: int, time_dim: int):
+    def __init__(self, dim: int, time_dim: int, rank: int | None = None):
         super().__init__()
-        self.modulation = nn.Linear(time_dim, 6 * dim)
+        self.modulation = projection(time_dim, 6 * dim, rank)
         self.norm = nn.LayerNorm(dim)
 
     def forward(
@@ -94,9 +96,9 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         dim = config.dim
-        self.norm1 = ExpertNorm(dim, config.time_dim)
+        self.norm1 = ExpertNorm(dim, config.time_dim, config.modulation_rank)
         self.attn = Attention(dim, config.n_heads)
-        self.norm2 = ExpertNorm(dim, config.time_dim)
+        self.norm2 = ExpertNorm(dim, config.time_dim, config.modulation_rank)
         self.ff = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
 
     def forward(
