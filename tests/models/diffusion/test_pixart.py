@@ -223,6 +223,14 @@ def test_a_batch_is_its_items(model):
     assert model.generate("a boat", seed=3, guidance_scale=1.0) != both[0]
 
 
+def test_cached_steps_ask_the_network_less(model):
+    asked = []
+    hook = model.network.register_forward_pre_hook(lambda *_: asked.append(1))
+    model.generate("a red boat", n_steps=20, seed=0, cache=0.5)
+    hook.remove()
+    assert 4 < len(asked) < 15
+
+
 def test_a_picture_to_start_from_is_kept_the_more_the_weaker(model):
     start = Image(np.random.default_rng(0).integers(0, 255, (16, 8, 3)).astype(np.uint8))
     kept = model.image_vae.decode(model.image_vae.encode(start.tensor()[None]).mean)[0]
