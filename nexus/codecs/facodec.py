@@ -199,12 +199,14 @@ class FACodec(ConvolutionalCodec):
         """Multi-scale mel distance, commitment and codebook losses; batch["waveform"] is [B, 1, L]."""
         return self.losses(self(batch["waveform"], generator), batch["waveform"])
 
-    def losses(self, result: FACodecOutput, waveform: Float[Tensor, "B 1 L"]) -> dict[str, Tensor]:
+    def losses(
+        self, result: FACodecOutput, waveform: Float[Tensor, "B 1 L"], mel_weight: float = 1.0
+    ) -> dict[str, Tensor]:
         """`loss` of a result that is there already, as adversarial training and predictors have it."""
         mel = mel_distance(result.waveform, waveform, self.sample_rate)
         commitment = torch.stack([factor.commitment for factor in result.factors]).sum()
         codebook = torch.stack([factor.codebook for factor in result.factors]).sum()
-        total = mel + codebook + COMMITMENT_WEIGHT * commitment
+        total = mel_weight * mel + codebook + COMMITMENT_WEIGHT * commitment
         figures = {"mel": mel.detach(), "commitment": commitment.detach(), "codebook": codebook.detach()}
         perplexity = torch.cat([factor.perplexity for factor in result.factors])
         codes = torch.cat([factor.codes for factor in result.factors], dim=1)

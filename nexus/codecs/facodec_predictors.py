@@ -6,6 +6,7 @@ Axes: B batch, T frames, D width, N numbers that are predicted.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nexus.codecs.convolutional import start_without_bias
-from nexus.codecs.facodec import FACodecOutput, residual_unit
+from nexus.codecs.facodec import FACodec, FACodecOutput, residual_unit
 from nexus.nn.alias_free import AliasFree
 from nexus.nn.chain import Chain
 from nexus.nn.gradient_reversal import reverse_gradient
@@ -91,6 +92,21 @@ class Predictors(nn.Module):
         }
         figures = {name: loss.detach() for name, loss in losses.items()}
         return {"loss": torch.stack(list(losses.values())).sum(), **figures}
+
+
+class TaughtFACodec(nn.Module):
+    """The codec and what teaches it, as one network to train; the codec alone is saved."""
+
+    def __init__(self, codec: FACodec, predictors: Predictors):
+        super().__init__()
+        self.codec, self.predictors = codec, predictors
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.sample_rate
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        self.codec.save(folder, dtype)
 
 
 def pitch_loss(told: list[Float[Tensor, "B T 1"]], labels: Labels) -> Float[Tensor, ""]:
