@@ -110,6 +110,8 @@ def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(adapters, "load_picture_prompt", lambda path, model, picture, weight: (path, weight))
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "depth.png")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").touch()
     given = ("--lora", "a.safetensors:0.8", "--lora", "b.safetensors", "--control", "depth.png:0.5")
     given += ("--controlnet", "net", "--control-mode", "2", "--like", "depth.png", "--ip-adapter", "ip.bin")
     code, _, err = run("image", "a boat", *given, "--model", "nexus/image-adapted")

@@ -97,7 +97,7 @@ def test_bad_input_is_refused():
     for settings, message in (
         ({"classes": 2}, "from 0 to 1"),
         ({"classes": 0, "solver": "ddim"}, "euler, midpoint, heun"),
-        ({"classes": 0, "n_steps": 0}, "at least 1"),
+        ({"classes": 0, "n_steps": 0}, "from 1 to 1000, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny().generate(**settings)
