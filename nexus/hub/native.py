@@ -103,7 +103,7 @@ def _part(role: str, part: str, source: Source) -> Any:
         from nexus.hub.speech_encoder import load_speech_encoder
 
         return load_speech_encoder(inner, source.config["config"]["layer"])
-    model = load(inner)
+    model: Any = load(inner)
     if role == "image_vae":
         from nexus.codecs.stills import Stills
 
