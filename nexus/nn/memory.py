@@ -1,7 +1,7 @@
 """Freed memory kept for the next large array, where the C library would hand it back.
 
 glibc maps every array over 32 MB from the operating system and unmaps it when it is freed; the system fills each page
-with zeros at its first touch. A decoder of pictures spends a fifth of its time so, some networks half of it.
+with zeros at its first touch. A decoder of pictures spends a fifth of its time so.
 """
 
 import ctypes

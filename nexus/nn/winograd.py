@@ -63,7 +63,7 @@ class WinogradConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
         plain = (
             layer.weight.dtype == torch.float32 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         )
-        small = min(layer.in_channels, layer.out_channels) >= 96  # below, the ways to the places and back cost more
+        small = min(layer.in_channels, layer.out_channels) >= 192  # below, the ways to the places and back cost more
         return shape and plain and small and layer.in_channels * layer.out_channels <= 1 << 20
 
     def pack(self, weight: Tensor) -> PlaceKernels:
