@@ -8,6 +8,7 @@ Solvers see only its estimate of the data at a level.
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -65,6 +66,12 @@ def diffusion_loss(
     error = field(diffuse(schedule, data, noise, step), step) - target(schedule, data, noise, step, prediction)
     square = error.float().square()
     return (square if weight is None else weight * square).flatten(1).mean(dim=1)
+
+
+def spread_steps(n: int, schedule: NoiseSchedule, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """Steps drawn evenly, one in each n-th of the schedule, so that the loss of a batch varies little."""
+    places = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    return (places * schedule.n_steps).long().clamp(max=schedule.n_steps - 1)
 
 
 def data_field(network: Network, prediction: Prediction) -> DataField:

@@ -1,7 +1,17 @@
-"""Noise levels of straight flows, shifted towards noise for large pictures (SD3, arXiv:2403.03206, section 5.3.2)."""
+"""Noise levels of straight flows, shifted towards noise for large pictures (SD3, arXiv:2403.03206, section 5.3.2).
 
+Networks here tell the way to noise, `noise - data`, at times from 0 (data) to 1000 (noise).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nexus.process.diffusion import Network
+from nexus.process.flow import flow_loss, logit_normal
 from nexus.process.levels import Path, flow_sigmas, shift_for, shifted, straight
 
 MOST_STEPS = 1000
@@ -32,3 +42,24 @@ class FlowLevels:
         """`steps` levels from noise down to `least`, evenly spaced and then shifted; then the data."""
         sigmas = flow_sigmas(steps, MOST_STEPS, self.least if least is None else least)
         return straight(shifted(sigmas, self.shift_at(n_tokens)))
+
+
+def shifted_flow_loss(
+    network: Network,
+    data: Float[Tensor, " B *axes"],
+    shift: float | int,
+    generator: torch.Generator,
+    weight: Callable[[Tensor], Tensor | None] = lambda sigma: None,
+) -> Float[Tensor, " B"]:
+    """Error of a network at logit-normal times (section 3.1), shifted as sampling's are.
+
+    Args:
+        weight: what each element counts at each item's level sigma [B].
+    """
+    noise = torch.randn(data.shape, generator=generator).to(data)
+    sigma = torch.tensor(shifted(logit_normal(len(data), generator).tolist(), shift)).to(data)
+
+    def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data
+        return -network(x_t, (1 - t) * MOST_STEPS)
+
+    return flow_loss(velocity, data, noise, 1 - sigma, weight=weight(sigma))

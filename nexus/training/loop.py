@@ -71,11 +71,12 @@ class Run:
         self.ema = EMA(self.networks["model"], self.loop.ema_decay) if self.loop.ema_decay else None
 
     def _checkpoint_gradients(self) -> None:
-        able = [net for net in self.networks.values() if hasattr(net, "gradient_checkpointing_enable")]
+        modules = [module for network in self.networks.values() for module in network.modules()]
+        able = [module for module in modules if hasattr(module, "gradient_checkpointing_enable")]
         if not able:
             raise ValueError(f"loop.gradient_checkpointing: no network of {self.recipe.name} can; leave it false")
-        for network in able:
-            network.gradient_checkpointing_enable()  # type: ignore[operator]
+        for module in able:
+            module.gradient_checkpointing_enable()  # type: ignore[operator]
 
     def begin(self, resume: bool) -> None:
         """Makes the folder and takes up the newest checkpoint there."""

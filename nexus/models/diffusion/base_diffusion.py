@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nexus.media.image import Image
 from nexus.models.diffusion.unet import UNet, UNetConfig
 from nexus.process import schedule as schedules
-from nexus.process.diffusion import Prediction, clipped, data_field, diffusion_loss
+from nexus.process.diffusion import Prediction, clipped, data_field, diffusion_loss, spread_steps
 from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m, heun
@@ -78,9 +78,7 @@ class BaseDiffusion(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         image, schedule = batch["image"], self.schedule
-        n = len(image)
-        step = ((torch.arange(n) + torch.rand(n, generator=rng)) / n * schedule.n_steps).long()
-        step = step.clamp(max=schedule.n_steps - 1).to(image.device)
+        step = spread_steps(len(image), schedule, rng).to(image.device)
         noise = torch.randn(image.shape, generator=rng).to(image)
 
         def network(x_t: Tensor, step: Tensor) -> Tensor:

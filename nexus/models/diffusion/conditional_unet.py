@@ -20,6 +20,7 @@ from nexus.models.diffusion.spatial_transformer import CrossAttention, SpatialTr
 from nexus.models.diffusion.unet_plan import widths
 from nexus.nn.embed import timestep_embedding
 from nexus.nn.image_blocks import Downsample, ResidualBlock, Upsample
+from nexus.nn.recompute import Recomputing
 
 Map = Float[Tensor, "B C H W"]
 
@@ -162,7 +163,7 @@ def stage(config: ConditionalUNetConfig, size: int, widths: list[tuple[int, int]
     return Stage([block(config, n_in, n_out) for n_in, n_out in widths], transformers, resample)
 
 
-class Contraction(nn.Module):
+class Contraction(Recomputing):
     """The way down and the middle, shared by the U-Net and by ControlNet."""
 
     def __init__(self, config: ConditionalUNetConfig):
@@ -198,7 +199,7 @@ class Contraction(nn.Module):
         for stage in self.down:
             assert isinstance(stage, Stage)
             for i in range(len(stage.blocks)):
-                skips.append(x := stage.step(i, x, time, told))
+                skips.append(x := self.run(stage.step, i, x, time, told))
             if stage.resample is not None:
                 skips.append(x := stage.resample(x))
         return Residuals(skips, self.middle[2](self.middle[1](self.middle[0](x, time), told), time))
@@ -250,7 +251,7 @@ class ConditionalUNet(Contraction):
         for stage in self.up:
             assert isinstance(stage, Stage)
             for i in range(len(stage.blocks)):
-                x = stage.step(i, torch.cat([x, skips.pop()], dim=1), time, told)
+                x = self.run(stage.step, i, torch.cat([x, skips.pop()], dim=1), time, told)
             if stage.resample is not None:
                 x = stage.resample(x, tuple(skips[-1].shape[2:]))
         return self.conv_out(F.silu(self.norm_out(x)))

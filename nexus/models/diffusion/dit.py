@@ -18,7 +18,7 @@ from nexus.models.diffusion.dit_transformer import DiTTransformer, DiTTransforme
 from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.request import Limits, check_whole
-from nexus.process.diffusion import Network, data_field, diffusion_loss
+from nexus.process.diffusion import Network, data_field, diffusion_loss, spread_steps
 from nexus.process.guidance import extrapolate
 from nexus.process.levels import Path
 from nexus.process.noise import generators
@@ -64,9 +64,6 @@ class DiT(nn.Module):
     def schedule(self) -> NoiseSchedule:
         return linear()
 
-    def gradient_checkpointing_enable(self) -> None:
-        self.network.gradient_checkpointing_enable()
-
     def forward(
         self, x_t: Float[Tensor, "B D H W"], step: Num[Tensor, " B"], label: Int[Tensor, " B"]
     ) -> Float[Tensor, "B D H W"]:
@@ -81,8 +78,7 @@ class DiT(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         latents, n = batch["latents"], len(batch["latents"])
-        step = ((torch.arange(n) + torch.rand(n, generator=rng)) / n * self.schedule.n_steps).long()
-        step = step.clamp(max=self.schedule.n_steps - 1).to(latents.device)
+        step = spread_steps(n, self.schedule, rng).to(latents.device)
         hidden = (torch.rand(n, generator=rng) < self.config.drop).to(latents.device)
         label = torch.where(hidden, self.config.network.n_classes, batch["label"])
         noise = torch.randn(latents.shape, generator=rng).to(latents)

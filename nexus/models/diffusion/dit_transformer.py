@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
 from nexus.nn.patch import PatchEmbed, from_pixels, grid_positions
+from nexus.nn.recompute import Recomputing
 from nexus.nn.self_attention import SelfAttention
 from nexus.nn.time_embed import TimeEmbedding
 
@@ -64,7 +64,7 @@ class Block(nn.Module):
         return torch.addcmul(x, ff_gate, self.ff(modulate(x, ff_shift, ff_scale, self.eps)))
 
 
-class DiTTransformer(nn.Module):
+class DiTTransformer(Recomputing):
     """A network `(x_t, step, label) -> prediction`; label `n_classes` is none of them."""
 
     def __init__(self, config: DiTTransformerConfig):
@@ -77,12 +77,7 @@ class DiTTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm_out = AdaptiveNorm(dim)
         self.proj_out = nn.Linear(dim, patch * patch * config.out_channels)
-        self.checkpoint_blocks = False
         nn.init.normal_(self.class_embed.weight, std=0.02)
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        self.checkpoint_blocks = True
 
     def forward(
         self, x_t: Float[Tensor, "B C H W"], step: Num[Tensor, " B"], label: Int[Tensor, " B"]
@@ -99,8 +94,5 @@ class DiTTransformer(nn.Module):
         x = x + grid_positions(config.dim, rows, columns, base=base, device=x.device).to(x.dtype)
         vector = self.time_embed(step) + self.class_embed(label)
         for block in self.blocks:
-            if self.checkpoint_blocks and self.training:
-                x = checkpoint(block, x, vector, use_reentrant=False)
-            else:
-                x = block(x, vector)
+            x = self.run(block, x, vector)
         return from_pixels(self.proj_out(self.norm_out(x, vector)), rows, config.patch_size)

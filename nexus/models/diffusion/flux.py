@@ -21,9 +21,8 @@ from nexus.models.diffusion.latent_pictures import painted
 from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.process.diffusion import Network, data_field
-from nexus.process.flow import flow_loss, logit_normal
-from nexus.process.flow_levels import MOST_STEPS, FlowLevels
-from nexus.process.levels import Path, shifted
+from nexus.process.flow_levels import MOST_STEPS, FlowLevels, shifted_flow_loss
+from nexus.process.levels import Path
 from nexus.process.noise import generators
 from nexus.process.walk import Progress
 
@@ -57,9 +56,6 @@ class Flux(nn.Module):
         self.config = config
         self.network = FluxTransformer(config.network)
 
-    def gradient_checkpointing_enable(self) -> None:
-        self.network.gradient_checkpointing_enable()
-
     def forward(
         self,
         x_t: Float[Tensor, "B D H W"],
@@ -81,15 +77,13 @@ class Flux(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         latents = batch["latents"]
-        noise = torch.randn(latents.shape, generator=rng).to(latents)
         shift = self.config.levels.shift_at(self.n_tokens(latents.shape[2], latents.shape[3]))
-        sigma = torch.tensor(shifted(logit_normal(len(latents), rng).tolist(), shift)).to(latents)
-        told = torch.ones_like(sigma) if self.config.network.guidance else None
 
-        def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data, where networks tell the way to noise
-            return -self.network(x_t, (1 - t) * MOST_STEPS, batch["text"], batch["summary"], told)
+        def velocity(x_t: Tensor, time: Tensor) -> Tensor:
+            told = torch.ones_like(time) if self.config.network.guidance else None
+            return self.network(x_t, time, batch["text"], batch["summary"], told)
 
-        return {"loss": flow_loss(velocity, latents, noise, 1 - sigma).mean()}
+        return {"loss": shifted_flow_loss(velocity, latents, shift, rng).mean()}
 
     @torch.no_grad()
     def generate(
@@ -149,13 +143,17 @@ class Flux(nn.Module):
         guidance = "told" if network.guidance else "learnt"
         return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, guidance=guidance)
 
+    def conditions(self, prompts: list[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """What the network is told of prompts, as `loss` takes it."""
+        text, summary = (t.to(self.network.proj_out.weight) for t in self.text_encoder(prompts))
+        return {"text": text, "summary": summary}
+
     def brief(self, asked: Asked, path: Path) -> Brief:
         """What the network is told of the prompts, and a guidance scale, which not every network is told."""
-        like = self.network.proj_out.weight
-        text, summary = (t.to(like) for t in self.text_encoder(asked.halves))
-        guidance = torch.full((asked.n,), float(asked.scale), device=like.device)
-        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text)
-        return replace(brief, summary=summary, guidance=guidance)
+        told = self.conditions(asked.halves, asked.size)
+        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=told["text"])
+        guidance = torch.full((asked.n,), float(asked.scale), device=brief.text.device)
+        return replace(brief, summary=told["summary"], guidance=guidance)
 
     def told(self, brief: Brief) -> Network:
         """The network with what it is told."""

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.joint import JointBlock, Stream
 from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
 from nexus.nn.patch import PatchEmbed, from_patches
+from nexus.nn.recompute import Recomputing
 from nexus.nn.rope import Rotation, apply_rope, rope_frequencies_of_axes
 from nexus.nn.time_embed import TimeEmbedding
 
@@ -79,7 +79,7 @@ class SingleBlock(nn.Module):
         return torch.addcmul(x, gate, self.wide_out(both))
 
 
-class Trunk(nn.Module):
+class Trunk(Recomputing):
     """What FLUX and its ControlNet share: the way in, and a walk through blocks."""
 
     def __init__(self, config: FluxTransformerConfig):
@@ -95,11 +95,6 @@ class Trunk(nn.Module):
             JointBlock(Stream(dim, n_heads, True), Stream(dim, n_heads, True)) for _ in range(config.n_double_layers)
         )
         self.single_blocks = nn.ModuleList(SingleBlock(dim, n_heads) for _ in range(config.n_single_layers))
-        self.checkpoint_blocks = False
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        self.checkpoint_blocks = True
 
     def vector(
         self, time: Float[Tensor, " B"], summary: Float[Tensor, "B P"], guidance: Float[Tensor, " B"] | None
@@ -127,19 +122,14 @@ class Trunk(nn.Module):
     ) -> Iterator[Float[Tensor, "B T D"]]:
         """The patches after each block, those of two streams first."""
         for i, block in enumerate(self.double_blocks):
-            text, x = self._run(block, text, x, vector, rotation, beside.hear(i))
+            text, x = self.run(block, text, x, vector, rotation, beside.hear(i))
             x = beside.after(i, x)
             yield x
         n_text, both = text.shape[1], torch.cat([text, x], dim=1)
         still = tuple(F.pad(part, (0, 0, n_text, 0), value=1 - i) for i, part in enumerate(rotation))
         for i, block in enumerate(self.single_blocks, len(self.double_blocks)):
-            both = beside.after(i, self._run(block, both, vector, still), n_text)
+            both = beside.after(i, self.run(block, both, vector, still), n_text)
             yield both[:, n_text:]
-
-    def _run(self, block: nn.Module, *inputs):
-        if self.checkpoint_blocks and self.training:
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
 
 
 class FluxTransformer(Trunk):

@@ -12,13 +12,13 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Num
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.embed import sincos_2d
 from nexus.nn.joint import JointBlock, Listened, Rest, Stream
 from nexus.nn.modulation import AdaptiveNorm, Modulation, modulate
 from nexus.nn.patch import PatchEmbed, from_pixels
+from nexus.nn.recompute import Recomputing
 from nexus.nn.self_attention import Heads, SelfAttention
 from nexus.nn.time_embed import TimeEmbedding
 
@@ -89,7 +89,7 @@ def make_block(config: MMDiTConfig, i: int) -> JointBlock:
     return JointBlock(text, stream(config, i))
 
 
-class Trunk(nn.Module):
+class Trunk(Recomputing):
     """What MM-DiT and its ControlNet share: the way in, and a walk through blocks."""
 
     positions: Float[Tensor, "M M D"]
@@ -105,11 +105,6 @@ class Trunk(nn.Module):
         self.summary_embed = nn.Sequential(nn.Linear(config.summary_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.text_in = nn.Linear(config.text_dim, dim)
         self.blocks = nn.ModuleList(blocks)
-        self.checkpoint_blocks = False
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        self.checkpoint_blocks = True
 
     def patches(self, x_t: Float[Tensor, "B C H W"]) -> Float[Tensor, "B T D"]:
         """Patches, each with its place.
@@ -129,11 +124,7 @@ class Trunk(nn.Module):
     ) -> Iterator[Float[Tensor, "B T D"]]:
         """The patches after each block."""
         for i, block in enumerate(self.blocks):
-            inputs = (text, x, vector, None, beside.hear(i))
-            if self.checkpoint_blocks and self.training:
-                text, x = checkpoint(block, *inputs, use_reentrant=False)
-            else:
-                text, x = block(*inputs)
+            text, x = self.run(block, text, x, vector, None, beside.hear(i))
             x = beside.after(i, x)
             yield x
 

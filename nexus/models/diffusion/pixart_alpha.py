@@ -24,9 +24,9 @@ from nexus.models.diffusion.learnt_sizes import knows_shapes, nearest_shape
 from nexus.models.diffusion.pixart_transformer import PixArtTransformer, PixArtTransformerConfig
 from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.nn.beside import NOTHING, Beside
-from nexus.process.diffusion import Network, data_field, diffusion_loss
-from nexus.process.flow import flow_loss, logit_normal
+from nexus.process.diffusion import Network, data_field, diffusion_loss, spread_steps
 from nexus.process.flow_distillation import consistency_levels
+from nexus.process.flow_levels import MOST_STEPS, shifted_flow_loss
 from nexus.process.guidance import guided_halves
 from nexus.process.levels import Path, flow_sigmas, shifted, straight
 from nexus.process.noise import generators
@@ -34,7 +34,6 @@ from nexus.process.schedule import NoiseSchedule, linear, linspace, without_last
 from nexus.process.walk import Progress
 
 TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
-MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +82,6 @@ class PixArt(nn.Module):
         self.config = config
         self.network = PixArtTransformer(config.network)
 
-    def gradient_checkpointing_enable(self) -> None:
-        self.network.gradient_checkpointing_enable()
-
     def forward(
         self,
         x_t: Float[Tensor, "B D H W"],
@@ -100,32 +96,28 @@ class PixArt(nn.Module):
         """Error of the velocity at logit-normal times, or of the noise at steps drawn evenly.
 
         Args:
-            batch: latents [B, D, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask; for flow
-                perhaps emphasis [B, H, W], by how much more than the rest a place counts. It is scaled by the signal
-                that is left in x_t: weights that tell what the noise still hides would bias the estimate.
+            batch: latents [B, D, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask; sizes
+                [B, 2], height and width in pixels, for networks that are told them; for flow perhaps emphasis
+                [B, H, W], by how much more than the rest a place counts. It is scaled by the signal that is left in
+                x_t: weights that tell what the noise still hides would bias the estimate.
         """
         rng = generator or generators(None, 1)[0]
-        latents = batch["latents"]
-        n, noise = len(latents), torch.randn(latents.shape, generator=rng).to(latents)
+        latents, schedule = batch["latents"], self.config.schedule
 
         def network(x_t: Tensor, time: Tensor) -> Tensor:
-            return self.predict(x_t, time, batch["text"], batch.get("text_mask"))
+            return self.predict(x_t, time, batch["text"], batch.get("text_mask"), batch.get("sizes"))
 
-        if self.config.process == "diffusion":
-            places = (torch.arange(n) + torch.rand(n, generator=rng)) / n
-            step = (places * self.config.schedule.n_steps).long().clamp(max=self.config.schedule.n_steps - 1)
-            step = step.to(latents.device)
-            return {"loss": diffusion_loss(network, self.config.schedule, latents, noise, step, "noise").mean()}
-        sigma = torch.tensor(shifted(logit_normal(n, rng).tolist(), self.config.shift)).to(latents)
-        weight = None
-        if "emphasis" in batch:
+        def weight(sigma: Tensor) -> Tensor | None:
+            if "emphasis" not in batch:
+                return None
             signal = (1 - sigma).square().reshape(-1, 1, 1, 1)
-            weight = 1 + signal * batch["emphasis"][:, None].expand_as(latents)
+            return 1 + signal * batch["emphasis"][:, None].expand_as(latents)
 
-        def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data, where networks tell the way to noise
-            return -network(x_t, (1 - t) * MOST_STEPS)
-
-        return {"loss": flow_loss(velocity, latents, noise, 1 - sigma, weight=weight).mean()}
+        if self.config.process == "flow":
+            return {"loss": shifted_flow_loss(network, latents, self.config.shift, rng, weight).mean()}
+        noise = torch.randn(latents.shape, generator=rng).to(latents)
+        step = spread_steps(len(latents), schedule, rng).to(latents.device)
+        return {"loss": diffusion_loss(network, schedule, latents, noise, step, "noise").mean()}
 
     def velocity(self, text: Tensor, text_mask: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
         """A flow's field of (x_t, sigma) for a text, the way to noise."""
@@ -192,13 +184,18 @@ class PixArt(nn.Module):
         limits = Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS - 1)
         return replace(limits, guidance="learnt", solvers=("lcm",)) if self.config.distilled else limits
 
+    def conditions(self, prompts: list[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """What the network is told of prompts for pictures of a height and width, as `loss` takes it."""
+        like = self.network.proj_out.weight
+        text, mask = self.text_encoder([words.strip().lower() for words in prompts])  # as in its training
+        sizes = torch.tensor([size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
+        return {"text": text.to(like), "text_mask": mask.to(like.device), "sizes": sizes}
+
     def brief(self, asked: Asked, path: Path) -> Brief:
         """What the network is told of the prompts, and with guidance of what is not wanted."""
-        like = self.network.proj_out.weight
-        text, mask = self.text_encoder([words.strip().lower() for words in asked.halves])  # as in training
-        sizes = torch.tensor([asked.size], device=like.device, dtype=torch.float32).expand(len(mask), 2)
-        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text.to(like))
-        return replace(brief, text_mask=mask.to(like.device), sizes=sizes)
+        told = self.conditions(asked.halves, asked.size)
+        brief = Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=told["text"])
+        return replace(brief, text_mask=told["text_mask"], sizes=told["sizes"])
 
     def guided(self, brief: Brief) -> Network:
         """Both halves of guidance in one batch; the text's keys and values are computed once."""

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.beside import NOTHING, Beside
 from nexus.nn.modulation import modulate
 from nexus.nn.patch import PatchEmbed, from_pixels, grid_positions
+from nexus.nn.recompute import Recomputing
 from nexus.nn.time_embed import TimeEmbedding
 
 TextKeys = Sequence[tuple[Tensor, Tensor]]  # keys and values [B, N, S, E] of every block
@@ -113,7 +113,7 @@ class Block(nn.Module):
         return x + ff_gate * self.ff(modulate(x, ff_shift, ff_scale))
 
 
-class PixArtTransformer(nn.Module):
+class PixArtTransformer(Recomputing):
     def __init__(self, config: PixArtTransformerConfig):
         super().__init__()
         self.config = config
@@ -128,11 +128,6 @@ class PixArtTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, config.n_heads) for _ in range(config.n_layers))
         self.table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
         self.proj_out = nn.Linear(dim, patch * patch * config.out_channels)
-        self.checkpoint_blocks = False
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        self.checkpoint_blocks = True
 
     def text_keys(self, text: Float[Tensor, "B S E"]) -> TextKeys:
         """Keys and values of the text for every block: once for all steps of a sampler."""
@@ -165,11 +160,7 @@ class PixArtTransformer(nn.Module):
         keys = self.text_keys(text) if isinstance(text, Tensor) else text
         x = self.patches(x_t)
         for i, (block, own) in enumerate(zip(self.blocks, keys, strict=True)):
-            if self.checkpoint_blocks and self.training:
-                x = checkpoint(block, x, shared, own, text_mask, use_reentrant=False)
-            else:
-                x = block(x, shared, own, text_mask)
-            x = beside.after(i, x)
+            x = beside.after(i, self.run(block, x, shared, own, text_mask))
         shift, scale = (self.table + embedded[:, None]).split(1, dim=1)
         rows, patch = x_t.shape[2] // self.config.patch_size, self.config.patch_size
         return from_pixels(self.proj_out(modulate(x, shift, scale)), rows, patch)

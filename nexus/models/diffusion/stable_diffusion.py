@@ -23,7 +23,7 @@ from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.request import Asked, Limits, check_rescale, check_whole
 from nexus.models.diffusion.spatial_transformer import Told
 from nexus.process.consistency import latent_consistency_field
-from nexus.process.diffusion import Network, Prediction, data_field, diffusion_loss
+from nexus.process.diffusion import Network, Prediction, data_field, diffusion_loss, spread_steps
 from nexus.process.guidance import guided_halves
 from nexus.process.levels import Path
 from nexus.process.named import SOLVERS, named
@@ -125,9 +125,7 @@ class StableDiffusion(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.config.levels.noise_schedule
-        n = len(latents)
-        step = ((torch.arange(n) + torch.rand(n, generator=rng)) / n * schedule.n_steps).long()
-        step = step.clamp(max=schedule.n_steps - 1).to(latents.device)
+        step = spread_steps(len(latents), schedule, rng).to(latents.device)
         noise = torch.randn(latents.shape, generator=rng).to(latents)
 
         def network(x_t: Tensor, step: Tensor) -> Tensor:
@@ -211,6 +209,24 @@ class StableDiffusion(nn.Module):
             inpaints=config.inpaints,
         )
 
+    def conditions(self, prompts: list[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """What the network is told of prompts for pictures of a height and width, as `loss` takes it."""
+        like, n = self.network.conv_in.weight, len(prompts)
+        text, pooled = (t.to(like) for t in self.text_encoder(prompts))
+        if self.config.zero_negative:
+            heard = torch.tensor([bool(words.strip()) for words in prompts], device=like.device)
+            text, pooled = text * heard[:, None, None], pooled * heard[:, None]
+        if self.config.network.added_dim is None:
+            return {"text": text}
+        return {"text": text, "pooled": pooled, "sizes": self.sizes(pooled, size)[:1].expand(n, -1)}
+
+    def sizes(self, pooled: Float[Tensor, "B P"], size: tuple[int, int]) -> Float[Tensor, "2 K"]:
+        """XL's size conditions, of what is wanted and of what is not."""
+        network = self.config.network
+        assert network.added_dim is not None
+        told = sizes_told((network.added_dim - pooled.shape[1]) // network.size_dim, size)
+        return torch.tensor(told, device=pooled.device)
+
     def say(self, asked: Asked, path: Path) -> Said:
         """What the network is told of the prompts and, with guidance, of what is not wanted."""
         network, like, n = self.config.network, self.network.conv_in.weight, asked.n
@@ -218,15 +234,14 @@ class StableDiffusion(nn.Module):
         text, pooled = self.text_encoder(list(asked.prompts) if zeros else asked.halves)
         if zeros:
             text, pooled = torch.cat([text, 0 * text]), torch.cat([pooled, 0 * pooled])
-        text = text.to(like)
+        text, pooled = text.to(like), pooled.to(like)
         said = Said(self.network.hear(text), text, n, asked.size, path)
         if network.guidance_dim is not None:
             said = replace(said, guidance=torch.full((n,), float(asked.scale), device=like.device))
         if network.added_dim is None:
             return said
-        sizes = sizes_told((network.added_dim - pooled.shape[1]) // network.size_dim, asked.size)
-        told = torch.tensor(sizes[: len(text) // n], device=like.device).repeat_interleave(n, dim=0)
-        return replace(said, pooled=pooled.to(like), sizes=told)
+        sizes = self.sizes(pooled, asked.size)[: len(text) // n].repeat_interleave(n, dim=0)
+        return replace(said, pooled=pooled, sizes=sizes)
 
     def guided(
         self, said: Said, asked: Asked, beside: Float[Tensor, "B F H W"] | None = None, rescale: float | int = 0

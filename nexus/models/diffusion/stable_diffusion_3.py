@@ -21,10 +21,9 @@ from nexus.models.diffusion.latent_start import began
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
 from nexus.models.diffusion.request import Asked, Limits, check_whole
 from nexus.process.diffusion import Network, data_field
-from nexus.process.flow import flow_loss, logit_normal
-from nexus.process.flow_levels import MOST_STEPS, FlowLevels
+from nexus.process.flow_levels import MOST_STEPS, FlowLevels, shifted_flow_loss
 from nexus.process.guidance import guided_halves
-from nexus.process.levels import Path, shifted
+from nexus.process.levels import Path
 from nexus.process.noise import generators
 from nexus.process.walk import Progress
 
@@ -54,9 +53,6 @@ class StableDiffusion3(nn.Module):
         self.config = config
         self.network = MMDiT(config.network)
 
-    def gradient_checkpointing_enable(self) -> None:
-        self.network.gradient_checkpointing_enable()
-
     def forward(
         self,
         x_t: Float[Tensor, "B D H W"],
@@ -75,14 +71,12 @@ class StableDiffusion3(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         latents = batch["latents"]
-        noise = torch.randn(latents.shape, generator=rng).to(latents)
         shift = self.config.levels.shift_at(self.n_tokens(latents.shape[2], latents.shape[3]))
-        sigma = torch.tensor(shifted(logit_normal(len(latents), rng).tolist(), shift)).to(latents)
 
-        def velocity(x_t: Tensor, t: Tensor) -> Tensor:  # the way to data, where networks tell the way to noise
-            return -self.network(x_t, (1 - t) * MOST_STEPS, batch["text"], batch["summary"])
+        def velocity(x_t: Tensor, time: Tensor) -> Tensor:
+            return self.network(x_t, time, batch["text"], batch["summary"])
 
-        return {"loss": flow_loss(velocity, latents, noise, 1 - sigma).mean()}
+        return {"loss": shifted_flow_loss(velocity, latents, shift, rng).mean()}
 
     @torch.no_grad()
     def generate(
@@ -139,9 +133,15 @@ class StableDiffusion3(nn.Module):
         multiple = self.image_vae.config.spatial_compression_ratio * network.patch_size
         return Limits(own=self.config, multiple=multiple, most_steps=MOST_STEPS, longest=multiple * network.max_patches)
 
+    def conditions(self, prompts: list[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """What the network is told of prompts, as `loss` takes it."""
+        text, summary = (t.to(self.network.proj_out.weight) for t in self.text_encoder(prompts))
+        return {"text": text, "summary": summary}
+
     def brief(self, asked: Asked, path: Path) -> Brief:
         """What the network is told of the prompts, and with guidance of what is not wanted."""
-        text, summary = (t.to(self.network.proj_out.weight) for t in self.text_encoder(asked.halves))
+        told = self.conditions(asked.halves, asked.size)
+        text, summary = told["text"], told["summary"]
         return Brief(network=self.network, vae=self.image_vae, asked=asked, path=path, text=text, summary=summary)
 
     def guided(self, brief: Brief) -> Network:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.media.video import Video
 from nexus.models.video.cogvideox_transformer import Transformer, TransformerConfig
-from nexus.process.diffusion import DataField, Network, data_field, diffusion_loss, levels
+from nexus.process.diffusion import DataField, Network, data_field, diffusion_loss, levels, spread_steps
 from nexus.process.guidance import extrapolate
 from nexus.process.levels import Path
 from nexus.process.noise import gaussian, generators
@@ -65,9 +65,6 @@ class CogVideoX(nn.Module):
     def schedule(self) -> NoiseSchedule:
         return zero_terminal_snr(shift_snr(scaled_linear(), self.config.snr_shift))
 
-    def gradient_checkpointing_enable(self) -> None:
-        self.network.gradient_checkpointing_enable()
-
     def forward(
         self,
         x_t: Float[Tensor, "B D F H W"],
@@ -87,9 +84,7 @@ class CogVideoX(nn.Module):
         """
         rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.schedule
-        n = len(latents)
-        places = (torch.arange(n) + torch.rand(n, generator=rng)) / n
-        step = (places * schedule.n_steps).long().clamp(max=schedule.n_steps - 1).to(latents.device)
+        step = spread_steps(len(latents), schedule, rng).to(latents.device)
         noise = torch.randn(latents.shape, generator=rng).to(latents)
 
         def velocity(x_t: Tensor, step: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nexus.nn.attention import attend, merge_heads, split_heads
 from nexus.nn.embed import sincos_3d, timestep_embedding
 from nexus.nn.modulation import projection
+from nexus.nn.recompute import Recomputing
 from nexus.nn.rope import Rotation, apply_rope, rope_frequencies_3d
 
 
@@ -128,7 +128,7 @@ class FinalNorm(nn.Module):
         return self.norm(x) * (1 + scale) + shift
 
 
-class Transformer(nn.Module):
+class Transformer(Recomputing):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
@@ -142,11 +142,6 @@ class Transformer(nn.Module):
         self.norm_final = nn.LayerNorm(dim)
         self.norm_out = FinalNorm(dim, config.time_dim)
         self.proj_out = nn.Linear(dim, patch * patch * config.in_channels)
-        self.checkpoint_blocks = False
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        self.checkpoint_blocks = True
 
     def forward(
         self,
@@ -173,10 +168,7 @@ class Transformer(nn.Module):
         if text_mask is not None and not self.config.attend_padding:
             mask = F.pad(text_mask, (0, video.shape[1]), value=True)
         for block in self.blocks:
-            if self.checkpoint_blocks and self.training:
-                x = checkpoint(block, x, n_text, time, rotation, mask, use_reentrant=False)
-            else:
-                x = block(x, n_text, time, rotation, mask)
+            x = self.run(block, x, n_text, time, rotation, mask)
         x = self.proj_out(self.norm_out(self.norm_final(x)[:, n_text:], time))
         f, h, w = grid
         return rearrange(x, "b (f h w) (c p q) -> b c f (h p) (w q)", f=f, h=h, w=w, p=patch, q=patch)

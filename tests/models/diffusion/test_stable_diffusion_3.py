@@ -298,7 +298,7 @@ def test_gradients_can_be_had_with_recomputed_blocks():
             )
         )
     )
-    randomised(model).train().gradient_checkpointing_enable()
+    randomised(model).train().network.gradient_checkpointing_enable()
     batch = {"latents": torch.randn(2, 4, 4, 4), "text": torch.randn(2, 3, 8), "summary": torch.randn(2, 6)}
     model.loss(batch)["loss"].backward()
     assert model.network.text_in.weight.grad is not None

@@ -199,7 +199,7 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_gives_the_same(networ
     whole = gradients()
     # One bias of every key is lost in the softmax but for the norm after it, so all of them count.
     assert not [name for name, _ in model.named_parameters() if name not in whole or whole[name].abs().max() == 0]
-    model.gradient_checkpointing_enable()
+    model.network.gradient_checkpointing_enable()
     calls: list[int] = []
     model.network.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     recomputed = gradients()
