@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 
 from nexus.cli.digits_rows import TRAININGS
-from nexus.recipes import grid_gan
 from nexus.recipes.find import find_recipe
 from nexus.training import checkpoint
 from nexus.training.loop import train
@@ -22,8 +21,8 @@ RUNS = Path("runs")  # what `nexus eval digits-table --train` and `nexus train` 
 KEPT = Path(".nexus-cache/docs")
 BRIEF = 4  # a brief training has so many times fewer steps
 
-GRIDS = {"grid-gan": "R1", "grid-gan-plain": "non-saturating"}  # of grid_gan.TEACHERS
-NEVER_BRIEF = tuple(GRIDS)  # half a minute each, and a quarter of it shows nothing
+TEACHERS = {"grid-gan-plain": "grid-gan/plain"}
+NEVER_BRIEF = ("grid-gan", "grid-gan-plain")  # half a minute each, and a quarter of it shows nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +37,8 @@ class Trained:
 
 
 def recipe_of(name: str) -> Recipe:
-    """The recipe of a training: a row of the digits' table, a GAN of the grid, or any recipe by its own name."""
-    if name in GRIDS:
-        return grid_gan.TEACHERS[GRIDS[name]]
-    recipe, settings = TRAININGS.get(name, (name, []))
+    """The recipe of a training: a row of the digits' table, a recipe under another teacher, or any by its own name."""
+    recipe, settings = TRAININGS.get(name, (TEACHERS.get(name, name), []))
     return override(find_recipe(recipe), settings)
 
 

@@ -1,6 +1,7 @@
-"""What stands in the table of the digits: trainings, rows and the claims that they put to the test."""
+"""What stands in the tables of the digits: trainings, rows and the claims that they put to the test."""
 
 from nexus.metrics.digits_table import Claim, Row
+from nexus.metrics.evaluate_stacked import KINDS
 
 
 def again(run: str, seed: int) -> str:
@@ -31,11 +32,19 @@ TRAININGS: dict[str, tuple[str, list[str]]] = {
     "digits-wgan-clipped": ("digits-wgan-clipped", []),
     "digits-vae": ("digits-vae", []),
     "digits-beta-vae": ("digits-beta-vae", []),
+    "stacked-gan-plain": ("stacked-gan/plain", []),
+    "stacked-gan-batch-norm": ("stacked-gan/batch-norm", []),
+    "stacked-gan-r1": ("stacked-gan/r1", []),
+    "stacked-gan-spectral": ("stacked-gan/spectral", []),
+    "stacked-gan-augmented": ("stacked-gan/augmented", []),
+    "stacked-gan-wgan-gp": ("stacked-gan/wgan-gp", []),
 }
 # Those whose claims hang on the training as much as on the pictures are trained from other seeds too.
 REPEATED = (
     *("digits-ddpm", "digits-ddpm-linear", "digits-ddpm-min-snr", "digits-ddpm-300", "digits-ddpm-min-snr-300"),
     *("digits-gan", "digits-gan-r1", "digits-gan-augmented", "digits-wgan"),
+    *("stacked-gan-plain", "stacked-gan-batch-norm", "stacked-gan-r1"),
+    *("stacked-gan-spectral", "stacked-gan-augmented", "stacked-gan-wgan-gp"),
 )
 SEEDS = (1, 2)
 TRAININGS |= {
@@ -84,6 +93,16 @@ ROWS = (
     Row(name="WGAN-GP", run="digits-wgan"),
     Row(name="VAE", run="digits-vae"),
     Row(name="β-VAE", run="digits-beta-vae"),
+)
+
+# Of stacked digits, where there are modes to lose; all on the same networks.
+STACKED = (
+    Row(name="non-saturating", run="stacked-gan-plain", stacked=True),
+    Row(name="the same, the discriminator with batch norm (DCGAN)", run="stacked-gan-batch-norm", stacked=True),
+    Row(name="R1", run="stacked-gan-r1", stacked=True),
+    Row(name="spectral norm", run="stacked-gan-spectral", stacked=True),
+    Row(name="augmented", run="stacked-gan-augmented", stacked=True),
+    Row(name="WGAN-GP", run="stacked-gan-wgan-gp", stacked=True),
 )
 
 CLAIMS = (
@@ -140,4 +159,20 @@ CLAIMS = (
         second="conditional GAN, concatenation",
         figure="class right",
     ),
+)
+
+STACKED_CLAIMS = tuple(
+    Claim(
+        words=f"{remedy} more kinds than the non-saturating game alone",
+        first=row,
+        second="non-saturating",
+        figure=KINDS,
+    )
+    for remedy, row in {
+        "WGAN-GP covers": "WGAN-GP",
+        "R1 covers": "R1",
+        "Spectral norm covers": "spectral norm",
+        "Differentiable augmentation covers": "augmented",
+        "Batch norm in the discriminator covers": "the same, the discriminator with batch norm (DCGAN)",
+    }.items()
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nexus.metrics.figures import Evaluation
 
 TILE, SHOWN = 32, 10  # pixels and pictures of a row's line
+STACKED_ITEMS = 10_000
 KINDS = (
     "BaseDiffusion",
     "ConditionalDiffusion",
@@ -69,22 +70,28 @@ def digits_table(
     items: Items = 300,
     train: Annotated[bool, typer.Option("--train", help="Train first what has no weights yet.")] = False,
 ) -> None:
-    """Measures every model of the digits that is in the runs' folder; writes the table into the page, and digits.png.
+    """Measures every model of the digits that is in the runs' folder; writes the tables into the page, and digits.png.
 
     What was measured before (the same weights, settings and items) is taken from RUNS/digits-table.
 
     nexus eval digits-table --train
     """
-    from nexus.metrics.digits_table import replaced
+    from nexus.metrics.digits_table import SECTIONS, replaced
 
     text = page.read_text()
-    replaced(text, "")  # refused before work starts
+    for of in SECTIONS:
+        replaced(text, of, "")  # refused before work starts
     with Watch() as watch:
         if train:
             _train(runs, watch)
-        section, left_out = _section(runs, items, watch, page.with_name("digits.png"))
-    page.write_text(replaced(text, section))
-    for name in left_out:
+        sections = {
+            "digits": _section(runs, items, watch, page.with_name("digits.png")),
+            "stacked digits": _stacked_section(runs, watch),
+        }
+    for of, section in sections.items():
+        text = replaced(text, of, section)
+    page.write_text(text)
+    for name in _left_out(runs):
         typer.echo(f"left out: {name} has no weights; `nexus eval digits-table --train` trains it", err=True)
     typer.echo(str(page))
 
@@ -102,25 +109,17 @@ def _train(runs: Path, watch: Watch) -> None:
             train(override(find_recipe(recipe), settings), runs / name)
 
 
-def _section(runs: Path, items: int, watch: Watch, picture: Path) -> tuple[str, list[str]]:
-    from nexus.cli.digits_rows import CLAIMS, REPEATED, ROWS, SEEDS, again
+def _section(runs: Path, items: int, watch: Watch, picture: Path) -> str:
+    from nexus.cli.digits_rows import CLAIMS, ROWS
     from nexus.media import Image
     from nexus.media.sheet import contact_sheet
     from nexus.metrics.digits_table import table, told, told_of_several
 
-    def there(row: "Row") -> bool:
-        return (runs / row.run / "weights" / "config.json").is_file()
-
-    known = [row for row in ROWS if there(row)]
-    if not known:
+    rows = [row for row in ROWS if _there(row, runs)]
+    if not rows:
         raise ValueError(f"there are no weights of recipes of the digits in {runs}; --train makes them")
-    found = [(row, _trained(runs / row.run), _measured(row, runs, items, watch)) for row in known]
-    figures = {row.name: evaluation for row, _, evaluation in found}
-    several = {name: {0: evaluation} for name, evaluation in figures.items()}
-    for row in known:
-        others = {seed: replace(row, run=again(row.run, seed)) for seed in SEEDS if row.run in REPEATED}
-        trained = {seed: other for seed, other in others.items() if there(other) and not row.untrained}
-        several[row.name] |= {seed: _measured(other, runs, items, watch) for seed, other in trained.items()}
+    several = _of_all_seeds(rows, runs, items, watch)
+    figures = {name: trainings[0] for name, trainings in several.items()}
     claims = [
         sentence
         for claim in CLAIMS
@@ -128,10 +127,46 @@ def _section(runs: Path, items: int, watch: Watch, picture: Path) -> tuple[str, 
         if sentence is not None
     ]
     flows = _straightness([runs / name / "weights" for name in ("digits-flow", "digits-rectified")])
-    contact_sheet([Image.load(_kept(row, runs, items).with_suffix(".png")) for row in known], 1).save(picture)
+    contact_sheet([Image.load(_kept(row, runs, items).with_suffix(".png")) for row in rows], 1).save(picture)
     shown = f"![A line of each row of the table, from the top]({picture.name})"
-    parts = ["", table(found), "", shown, "", *claims, *flows]
-    return "\n".join(parts), sorted({row.run for row in ROWS} - {row.run for row in known})
+    lines = table([(row, _trained(runs / row.run), figures[row.name]) for row in rows])
+    return "\n".join(["", lines, "", shown, "", *claims, *flows])
+
+
+def _stacked_section(runs: Path, watch: Watch) -> str:
+    from nexus.cli.digits_rows import STACKED, STACKED_CLAIMS
+    from nexus.metrics.digits_table import stacked_table, told_of_trainings
+
+    rows = [row for row in STACKED if _there(row, runs)]
+    if not rows:
+        return ""
+    several = _of_all_seeds(rows, runs, STACKED_ITEMS, watch)
+    claims = [sentence for claim in STACKED_CLAIMS if (sentence := told_of_trainings(claim, several))]
+    return "\n".join(["", stacked_table([(row, several[row.name]) for row in rows]), "", *claims])
+
+
+def _left_out(runs: Path) -> list[str]:
+    from nexus.cli.digits_rows import ROWS, STACKED
+
+    return sorted({row.run for row in (*ROWS, *STACKED) if not _there(row, runs)})
+
+
+def _there(row: "Row", runs: Path) -> bool:
+    return (runs / row.run / "weights" / "config.json").is_file()
+
+
+def _of_all_seeds(rows: list["Row"], runs: Path, items: int, watch: Watch) -> dict[str, dict[int, "Evaluation"]]:
+    """Evaluations by row and by the seed of its training: of each row the first, of some the others that are there."""
+    from nexus.cli.digits_rows import REPEATED, SEEDS, again
+
+    found = {row.name: {0: _measured(row, runs, items, watch)} for row in rows}
+    for row in rows:
+        if row.run not in REPEATED or row.untrained:
+            continue
+        others = {seed: replace(row, run=again(row.run, seed)) for seed in SEEDS}
+        there = {seed: other for seed, other in others.items() if _there(other, runs)}
+        found[row.name] |= {seed: _measured(other, runs, items, watch) for seed, other in there.items()}
+    return found
 
 
 def _trained(run: Path) -> int:
@@ -155,6 +190,7 @@ def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
     from nexus.media import Image
     from nexus.media.sheet import contact_sheet
     from nexus.metrics.evaluate_digits import evaluate_digits
+    from nexus.metrics.evaluate_stacked import evaluate_stacked
     from nexus.metrics.figures import from_json, to_json
 
     kept = _kept(row, runs, items)
@@ -164,7 +200,10 @@ def _measured(row: "Row", runs: Path, items: int, watch: Watch) -> "Evaluation":
     model = nexus.load(runs / row.run / "weights", device="cpu")
     if row.untrained:
         model = _fresh(model)
-    evaluation = evaluate_digits(model, items=items, settings=row.settings, progress=watch.during)
+    if row.stacked:
+        evaluation = evaluate_stacked(model, items=items, progress=watch.during)
+    else:
+        evaluation = evaluate_digits(model, items=items, settings=row.settings, progress=watch.during)
     kept.parent.mkdir(parents=True, exist_ok=True)
     pictures = [item.made for item in evaluation.items[:SHOWN] if isinstance(item.made, Image)]
     line = [picture.resize(TILE, TILE) for picture in pictures]

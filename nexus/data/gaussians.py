@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,7 @@ class GaussianGrid:
     seed: int
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed(self.seed * 2**32 + index)
-        label = torch.randint(SIDE**2, (self.batch_size,), generator=rng)
-        return {"point": centres()[label] + DEVIATION * torch.randn(self.batch_size, 2, generator=rng), "label": label}
+        rng = np.random.default_rng((self.seed, index))
+        label = torch.from_numpy(rng.integers(SIDE**2, size=self.batch_size))
+        away = torch.from_numpy(rng.standard_normal((self.batch_size, 2))).float()
+        return {"point": centres()[label] + DEVIATION * away, "label": label}

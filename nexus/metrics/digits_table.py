@@ -8,9 +8,11 @@ import numpy as np
 from scipy.stats import t as student
 
 from nexus.metrics.evaluate_digits import COVERED, EVALUATIONS, FRECHET, LIKENESS, NOVELTY, RIGHT, SECONDS
+from nexus.metrics.evaluate_stacked import DIVERGENCE, KINDS
 from nexus.metrics.figures import Evaluation, Figure, compare
 
-BEGIN, END = "<!-- digits: made by `nexus eval digits-table` -->", "<!-- digits: end -->"
+SECTIONS = ("digits", "stacked digits")  # of a page, between marks
+BEGIN, END = "<!-- {}: made by `nexus eval digits-table` -->", "<!-- {}: end -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,7 @@ class Row:
     run: str  # the folder of a recipe's run
     settings: Mapping[str, Any] = field(default_factory=dict)  # of `generate`
     untrained: bool = False  # the same model before its first step
+    stacked: bool = False  # a GAN of stacked digits
 
     @property
     def steps(self) -> str:
@@ -66,6 +69,24 @@ def table(rows: Sequence[tuple[Row, int, Evaluation]]) -> str:
     return "\n".join(lines)
 
 
+def stacked_table(rows: Sequence[tuple[Row, Mapping[int, Evaluation]]]) -> str:
+    """A line a GAN of stacked digits, its trainings' figures side by side, by seed; then the data and noise."""
+    columns = ((KINDS, "{:.0f}"), (DIVERGENCE, "{:.2f}"), (NOVELTY, "{:.2f}"))
+    lines = [
+        "| game | seeds | kinds covered, of 1,000 | divergence from even, nats | nearest training digit |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    told = [
+        (row.name, sorted(trainings), [trainings[seed].figures for seed in sorted(trainings)])
+        for row, trainings in rows
+    ]
+    baselines = next(iter(rows[0][1].values())).baselines
+    for name, seeds, several in [*told, *((f"*{name}*", (), [figures]) for name, figures in baselines.items())]:
+        cells = [", ".join(form.format(_value(figures, of)) for figures in several) for of, form in columns]
+        lines.append("| " + " | ".join((name, ", ".join(map(str, seeds)), *cells)) + " |")
+    return "\n".join(lines)
+
+
 def told(claim: Claim, figures: Mapping[str, Evaluation]) -> str | None:
     """Whether what the field says was seen here, with the figures; None where a row was not measured."""
     if not {claim.first, claim.second} <= set(figures):
@@ -82,7 +103,19 @@ def told(claim: Claim, figures: Mapping[str, Evaluation]) -> str | None:
 
 
 def told_of_several(claim: Claim, several: Mapping[str, Mapping[int, Evaluation]]) -> str | None:
-    """The same over trainings from several seeds; None where there are not two that both rows have.
+    """The same over trainings from several seeds, as a point below the first; None where there are not two."""
+    over = _over_trainings(claim, several)
+    return over and f"  - Over {over[0]} trainings: {over[1]} ({over[2]})."
+
+
+def told_of_trainings(claim: Claim, several: Mapping[str, Mapping[int, Evaluation]]) -> str | None:
+    """The same where one training says nothing; None where there are not two."""
+    over = _over_trainings(claim, several)
+    return over and f"- {claim.words}: {over[1]} over {over[0]} trainings ({claim.figure} {over[2]})."
+
+
+def _over_trainings(claim: Claim, several: Mapping[str, Mapping[int, Evaluation]]) -> tuple[int, str, str] | None:
+    """Of how many trainings that both rows have, what was seen, and by which figures.
 
     The interval is Student's, of the differences seed by seed: it holds what both trainings and pictures vary by.
     """
@@ -99,23 +132,22 @@ def told_of_several(claim: Claim, several: Mapping[str, Mapping[int, Evaluation]
     worse = low > 0 if known[0][0].better == "lower" else high < 0
     seen = "reproduced" if better else "the other way round" if worse else "not reproduced"
     values = [", ".join(f"{figure.value:.3g}" for figure in column) for column in zip(*known, strict=True)]
-    return (
-        f"  - Over {len(gaps)} trainings: {seen} ({values[0]} against {values[1]}; "
-        f"the mean difference is {gaps.mean():.2g} [{low:.2g}, {high:.2g}])."
-    )
+    gap = f"the mean difference is {_short(gaps.mean())} [{_short(low)}, {_short(high)}]"
+    return len(gaps), seen, f"{values[0]} against {values[1]}; {gap}"
 
 
-def replaced(page: str, section: str) -> str:
-    """The page with the section between its two marks.
+def replaced(page: str, of: str, section: str) -> str:
+    """The page with this in place of one of its `SECTIONS`.
 
     Raises:
         ValueError: a page without the marks.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = BEGIN.format(of), END.format(of)
+    head, begin, rest = page.partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"the page has no section for the table: it needs the lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{section}\n{END}{tail}"
+        raise ValueError(f"the page has no section for the table: it needs the lines {first} and {last}")
+    return f"{head}{first}\n{section}\n{last}{tail}"
 
 
 def _line(name: str, trained: str, steps: str, figures: Sequence[Figure]) -> str:
@@ -134,6 +166,16 @@ def _cell(figures: Sequence[Figure], name: str) -> str:
     if name == FRECHET:
         return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
     return f"{found.value:.1f}" if name == RIGHT else f"{found.value:.2f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _value(figures: Sequence[Figure], name: str) -> float:
+    found = _of(figures, name)
+    assert found is not None
+    return found.value
 
 
 def _of(figures: Sequence[Figure], name: str) -> Figure | None:

@@ -43,7 +43,8 @@ class DigitsGAN(GANRecipe):
         return Discriminator(self.critic_config())
 
     def critic_config(self) -> DiscriminatorConfig:
-        return DiscriminatorConfig(channels=1, size=self.model.size, dims=self.critic_dims, norm=self.norm)
+        size, dims = self.model.size, self.critic_dims
+        return DiscriminatorConfig(channels=self.model.channels, size=size, dims=dims, norm=self.norm)
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
         batches = DigitBatches(split, batch_size=self.batch_size, seed=self.loop.seed, size=self.model.size)

@@ -1,4 +1,6 @@
-"""Recipes by name (`f5tts-tiny` is `nexus.recipes.f5tts_tiny.recipe`) or by path to a Python file."""
+"""Recipes by name (`f5tts-tiny` is `nexus.recipes.f5tts_tiny.recipe`, `grid-gan/wgan-gp` is one of `TEACHERS` there) or
+by path to a Python file.
+"""
 
 import difflib
 import importlib
@@ -19,13 +21,15 @@ def names() -> list[str]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """The `recipe` of a module or file.
+    """The `recipe` of a module or file; of one that has several teachers, `NAME/TEACHER`.
 
     Raises:
         ValueError: no such recipe (with the nearest names), or the file defines none.
     """
     if name.endswith(".py"):
         module = _run_file(Path(name))
+    elif "/" in name:
+        return _taught_by(*name.split("/", 1))
     elif name.replace("_", "-") in names():
         module = importlib.import_module(f"nexus.recipes.{name.replace('-', '_')}")
     else:
@@ -36,6 +40,16 @@ def find_recipe(name: str) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise ValueError(f"{name} defines no recipe: it must end with a line such as `recipe = MyRecipe(name=...)`")
     return recipe
+
+
+def _taught_by(name: str, teacher: str) -> Recipe:
+    find_recipe(name)  # refused with the nearest names
+    module = importlib.import_module(f"nexus.recipes.{name.replace('-', '_')}")
+    teachers: dict[str, Recipe] = getattr(module, "TEACHERS", {})
+    if teacher not in teachers:
+        has = f"its teachers are {', '.join(teachers)}" if teachers else "it has no teachers to choose from"
+        raise ValueError(f"unknown teacher {teacher!r} of {name}; {has}")
+    return teachers[teacher]
 
 
 def _run_file(path: Path) -> ModuleType:

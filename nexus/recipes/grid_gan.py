@@ -1,7 +1,7 @@
 """GANs of 25 Gaussians on a grid, where it can be counted how many a generator finds.
 
-`TEACHERS` are the remedies for mode collapse, each on the same networks; `nexus train grid-gan` has R1. No weights come
-along.
+`TEACHERS` are the remedies for mode collapse, each on the same networks: `nexus train grid-gan/wgan-gp`;
+`nexus train grid-gan` has R1. No weights come along.
 """
 
 from dataclasses import dataclass, field, replace
@@ -76,19 +76,21 @@ def plot(points: Tensor, side: int = 240, reach: float = 3.0) -> Image:
 recipe = GridGAN()
 _long = replace(recipe.loop, steps=5 * recipe.loop.steps)  # the generator takes as many steps as the others'
 TEACHERS = {
-    "non-saturating": replace(recipe, game=NonSaturating()),
-    "R1": recipe,
-    "spectral norm": replace(recipe, game=NonSaturating(), spectral=True),
-    "WGAN, clipped": replace(
+    "plain": replace(recipe, name="grid-gan-plain", game=NonSaturating()),
+    "r1": recipe,
+    "spectral": replace(recipe, name="grid-gan-spectral", game=NonSaturating(), spectral=True),
+    "wgan-clipped": replace(
         recipe,
+        name="grid-gan-wgan-clipped",
         game=ClippedWasserstein(clip=0.1),  # at the paper's 0.01 so small a critic has no slope to speak of
         critic_steps=5,
         loop=_long,
         optimizer=adam(5e-4, 0.0, 0.99),
         critic_optimizer=adam(5e-4, 0.0, 0.99),
     ),
-    "WGAN-GP": replace(
+    "wgan-gp": replace(
         recipe,
+        name="grid-gan-wgan-gp",
         game=PenalisedWasserstein(penalty_weight=1.0),
         critic_steps=5,
         loop=_long,

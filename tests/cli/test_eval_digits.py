@@ -8,7 +8,7 @@ pytest.importorskip("sklearn")
 from nexus.cli import digits_rows, eval_digits
 from nexus.cli.main import app
 from nexus.metrics import evaluate_digits
-from nexus.metrics.digits_table import BEGIN, END, Claim, Row
+from nexus.metrics.digits_table import BEGIN, END, SECTIONS, Claim, Row
 from nexus.recipes import digits_flow
 
 
@@ -37,14 +37,17 @@ def runs(tmp_path, monkeypatch):
 
 def test_the_table(runs, tmp_path, monkeypatch):
     page = tmp_path / "results.md"
-    page.write_text(f"# Results\n{BEGIN}\nold\n{END}\nend\n")
+    begin, end = BEGIN.format("stacked digits"), END.format("stacked digits")
+    old = "".join(f"{BEGIN.format(of)}\nold\n{END.format(of)}\n" for of in SECTIONS)
+    page.write_text(f"# Results\n{old}end\n")
     command = ["eval", "digits-table", "--runs", str(runs), "--page", str(page), "--items", "20"]
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
     text = page.read_text()
-    assert text.startswith("# Results\n") and text.endswith(f"{END}\nend\n") and "old" not in text
+    assert text.startswith("# Results\n") and text.endswith(f"{begin}\n\n{end}\nend\n") and "old" not in text
     assert "| one |" in text and "| two |" in text and "*held-out digits*" in text and "- one beats two: " in text
     assert (tmp_path / "digits.png").is_file() and "digits-lcm has no weights" in first.output
+    assert "stacked-gan-r1 has no weights" in first.output
 
     def again(*_, **__):
         raise AssertionError("measured twice")

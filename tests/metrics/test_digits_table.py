@@ -1,9 +1,21 @@
-"""The table of the digits: cells, claims and the place in the page."""
+"""The tables of the digits: cells, claims and the place in the page."""
+
+from dataclasses import replace
 
 import pytest
 
-from nexus.metrics.digits_table import BEGIN, END, Claim, Row, replaced, table, told, told_of_several
+from nexus.metrics.digits_table import (
+    Claim,
+    Row,
+    replaced,
+    stacked_table,
+    table,
+    told,
+    told_of_several,
+    told_of_trainings,
+)
 from nexus.metrics.evaluate_digits import COVERED, FRECHET, RIGHT, SECONDS
+from nexus.metrics.evaluate_stacked import DIVERGENCE, KINDS, NOVELTY
 from nexus.metrics.figures import Card, Evaluation, Figure
 
 CARD = Card(judge="j", version="1", weights="", items=9, resampling="", crop="", seed=0)
@@ -55,22 +67,46 @@ def test_claims_are_told_over_trainings():
     assert "Over 2 trainings" in told_of_several(claim, {"a": a, "b": {2: b[0], 1: b[1], 7: b[2]}})
 
 
+def test_gans_of_stacked_digits_are_told_by_their_trainings():
+    def stacked(kinds):
+        figures = (figure(KINDS, kinds), figure(DIVERGENCE, 1.204), figure(NOVELTY, 1.5))
+        baselines = {"noise": (figure(KINDS, 61.0), figure(DIVERGENCE, 4.0), figure(NOVELTY, 4.47))}
+        return replace(evaluation(0.0), figures=figures, baselines=baselines)
+
+    several = {"a": {0: stacked(610.0), 2: stacked(600.0)}, "b": {2: stacked(100.0), 0: stacked(105.0)}}
+    lines = stacked_table([(Row(name=name, run=name), several[name]) for name in several]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 5
+    assert lines[2] == "| a | 0, 2 | 610, 600 | 1.20, 1.20 | 1.50, 1.50 |"
+    assert lines[3].startswith("| b | 0, 2 | 105, 100 |") and lines[4] == "| *noise* |  | 61 | 4.00 | 4.47 |"
+    # Differences of 505 and 500; Student's quantile of one degree of freedom is 12.706.
+    assert told_of_trainings(Claim(words="A beats B", first="a", second="b", figure=KINDS), several) == (
+        "- A beats B: reproduced over 2 trainings (kinds covered 610, 600 against 105, 100; "
+        "the mean difference is 502 [471, 534])."
+    )
+    assert told_of_trainings(Claim(words="", first="a", second="c", figure=KINDS), several) is None
+
+
 def test_only_the_section_is_replaced():
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert replaced(page, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert replaced(replaced(page, "new"), "old") == page
-    with pytest.raises(ValueError, match="needs the lines"):
-        replaced("nothing", "new")
+    page = "".join(
+        f"<!-- {of}: made by `nexus eval digits-table` -->\nold\n<!-- {of}: end -->\n"
+        for of in ("digits", "stacked digits")
+    )
+    first, second = (replaced(page, of, "new") for of in ("digits", "stacked digits"))
+    assert first.index("new") < first.index("old") and second.index("old") < second.index("new")
+    assert replaced(first, "digits", "old") == page
+    with pytest.raises(ValueError, match="needs the lines <!-- stacked digits: made"):
+        replaced("nothing", "stacked digits", "new")
 
 
 def test_rows_trainings_and_claims_name_one_another():
-    from nexus.cli.digits_rows import CLAIMS, ROWS, TRAININGS
+    from nexus.cli.digits_rows import CLAIMS, REPEATED, ROWS, STACKED, STACKED_CLAIMS, TRAININGS
     from nexus.recipes.find import find_recipe
     from nexus.training.recipe import override
 
-    assert {row.run for row in ROWS} <= set(TRAININGS)
-    names = [row.name for row in ROWS]
-    assert len(set(names)) == len(names)
-    assert {claim.first for claim in CLAIMS} | {claim.second for claim in CLAIMS} <= set(names)
+    assert {row.run for row in (*ROWS, *STACKED)} | set(REPEATED) <= set(TRAININGS)
+    for rows, claims in ((ROWS, CLAIMS), (STACKED, STACKED_CLAIMS)):
+        names = [row.name for row in rows]
+        assert len(set(names)) == len(names)
+        assert {claim.first for claim in claims} | {claim.second for claim in claims} <= set(names)
     for recipe, settings in TRAININGS.values():
         override(find_recipe(recipe), settings)

@@ -10,7 +10,8 @@ from nexus.models.gan.base_gan import BaseGAN
 from nexus.models.gan.conditional_gan import ConditionalGAN
 from nexus.models.gan.wgan import WGAN
 from nexus.process.gan import NonSaturating
-from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, digits_wgan_clipped, grid_gan
+from nexus.recipes import digits_conditional_gan, digits_gan, digits_wgan, digits_wgan_clipped, grid_gan, stacked_gan
+from nexus.recipes.find import find_recipe
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
 
@@ -60,3 +61,14 @@ def test_points(teacher, tmp_path):
     recipe = grid_gan.TEACHERS[teacher]
     _, figures = trained(recipe, tmp_path, critic_steps=1, batch_size=16)
     assert 0 <= figures[-1]["valid/model/modes"] <= 25
+
+
+@pytest.mark.parametrize("teacher", stacked_gan.TEACHERS)
+def test_stacked_digits(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(stacked_gan, "SHOWN", 64)
+    recipe = find_recipe(f"stacked-gan/{teacher}")
+    model, figures = trained(recipe, tmp_path, critic_steps=1, batch_size=8)
+    assert model.config == stacked_gan.recipe.model and model.generate(1, seed=0)[0].pixels.shape == (8, 8, 3)
+    assert 1 <= figures[-1]["valid/model/kinds"] <= 64 and 0 < figures[-1]["valid/model/divergence"] < math.log(1000.1)
+    assert ("critic/r1" in figures[0], "critic/penalty" in figures[0]) == (teacher == "r1", teacher == "wgan-gp")
+    assert recipe.critic_dims == (8, 16)  # all on the same networks

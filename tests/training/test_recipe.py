@@ -55,6 +55,16 @@ def test_unknown_recipe_offers_the_nearest():
         find_recipe("f5tts-tinny")
 
 
+def test_a_recipe_under_another_teacher():
+    assert find_recipe("grid-gan/wgan-gp").critic_steps == 5 and find_recipe("grid_gan/plain").name == "grid-gan-plain"
+    with pytest.raises(ValueError, match="unknown teacher 'wgan' of grid-gan; its teachers are plain, r1, spectral"):
+        find_recipe("grid-gan/wgan")
+    with pytest.raises(ValueError, match="vocos-tiny; it has no teachers"):
+        find_recipe("vocos-tiny/r1")
+    with pytest.raises(ValueError, match="unknown recipe 'grid-gam'; nearest: grid-gan"):
+        find_recipe("grid-gam/r1")
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_recipe_is_called_by_its_name(name):
     assert find_recipe(name).name == name
