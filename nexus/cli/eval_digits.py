@@ -103,7 +103,7 @@ def _train(runs: Path, watch: Watch) -> None:
     from nexus.training.recipe import override
 
     for name, (recipe, settings) in TRAININGS.items():
-        if not (runs / name / "weights" / "config.json").is_file():
+        if not _is_whole(runs / name):
             watch.stage(f"training {name}")
             settings = [setting.replace("runs/", f"{runs}/") for setting in settings]
             train(override(find_recipe(recipe), settings), runs / name)
@@ -115,7 +115,7 @@ def _section(runs: Path, items: int, watch: Watch, picture: Path) -> str:
     from nexus.media.sheet import contact_sheet
     from nexus.metrics.digits_table import table, told, told_of_several
 
-    rows = [row for row in ROWS if _there(row, runs)]
+    rows = [row for row in ROWS if _is_whole(runs / row.run)]
     if not rows:
         raise ValueError(f"there are no weights of recipes of the digits in {runs}; --train makes them")
     several = _of_all_seeds(rows, runs, items, watch)
@@ -137,7 +137,7 @@ def _stacked_section(runs: Path, watch: Watch) -> str:
     from nexus.cli.digits_rows import STACKED, STACKED_CLAIMS
     from nexus.metrics.digits_table import stacked_table, told_of_trainings
 
-    rows = [row for row in STACKED if _there(row, runs)]
+    rows = [row for row in STACKED if _is_whole(runs / row.run)]
     if not rows:
         return ""
     several = _of_all_seeds(rows, runs, STACKED_ITEMS, watch)
@@ -148,25 +148,30 @@ def _stacked_section(runs: Path, watch: Watch) -> str:
 def _left_out(runs: Path) -> list[str]:
     from nexus.cli.digits_rows import ROWS, STACKED
 
-    return sorted({row.run for row in (*ROWS, *STACKED) if not _there(row, runs)})
+    return sorted({row.run for row in (*ROWS, *STACKED) if not _is_whole(runs / row.run)})
 
 
-def _there(row: "Row", runs: Path) -> bool:
-    return (runs / row.run / "weights" / "config.json").is_file()
+def _is_whole(run: Path) -> bool:
+    """Whether a run left weights and was not stopped before its last step."""
+    from nexus.training.checkpoint import found
+
+    newest = next(iter(found(run / "checkpoints")), None)
+    stopped = newest is not None and int(newest.name.removeprefix("step-")) < _trained(run)
+    return (run / "weights" / "config.json").is_file() and not stopped
 
 
 def _of_all_seeds(rows: list["Row"], runs: Path, items: int, watch: Watch) -> dict[str, dict[int, "Evaluation"]]:
     """Evaluations by row and by the seed of its training: of each row the first, of some the others that are there."""
     from nexus.cli.digits_rows import REPEATED, SEEDS, again
 
-    found = {row.name: {0: _measured(row, runs, items, watch)} for row in rows}
+    several = {row.name: {0: _measured(row, runs, items, watch)} for row in rows}
     for row in rows:
         if row.run not in REPEATED or row.untrained:
             continue
         others = {seed: replace(row, run=again(row.run, seed)) for seed in SEEDS}
-        there = {seed: other for seed, other in others.items() if _there(other, runs)}
-        found[row.name] |= {seed: _measured(other, runs, items, watch) for seed, other in there.items()}
-    return found
+        there = {seed: other for seed, other in others.items() if _is_whole(runs / other.run)}
+        several[row.name] |= {seed: _measured(other, runs, items, watch) for seed, other in there.items()}
+    return several
 
 
 def _trained(run: Path) -> int:

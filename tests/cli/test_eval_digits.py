@@ -56,6 +56,20 @@ def test_the_table(runs, tmp_path, monkeypatch):
     assert CliRunner().invoke(app, command).exit_code == 0 and page.read_text() == text
 
 
+def test_a_run_that_was_stopped_is_left_out_and_goes_on(runs, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("nexus.training.loop.train", lambda recipe, folder: asked.append(folder.name))
+    monkeypatch.setattr(digits_rows, "TRAININGS", {"digits-flow": ("digits-flow", [])})
+    (runs / "digits-flow/recipe.json").write_text('{"loop": {"steps": 600}}')
+    for step, whole in ((600, True), (300, False)):
+        (runs / f"digits-flow/checkpoints/step-{step:08d}").mkdir(parents=True)
+        assert eval_digits._is_whole(runs / "digits-flow") == whole
+        with eval_digits.Watch() as watch:
+            eval_digits._train(runs, watch)
+        assert asked == ([] if whole else ["digits-flow"])
+        (runs / f"digits-flow/checkpoints/step-{step:08d}").rmdir()
+
+
 def test_what_cannot_be_is_refused_before_work(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(eval_digits, "_section", lambda *_: pytest.fail("work was started"))
     page = tmp_path / "results.md"
