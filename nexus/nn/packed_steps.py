@@ -1,7 +1,8 @@
 """Packed convolutions over time, whole or in the short chunks of a stream (see `nexus.nn.packed`).
 
-A long input is a picture of one row. A short one meets all of a layer's weights for few outputs, so its windows are
-laid side by side and multiplied by one matrix, which fits any length: a stream's first and last chunks differ.
+A long input is a picture of one row, or goes Toom and Cook's way (`nexus.nn.toom_cook`). A short one meets all of a
+layer's weights for few outputs, so its windows are laid side by side and multiplied by one matrix, which fits any
+length: a stream's first and last chunks differ.
 
 Axes: B batch, C channels in, D channels out, L samples in, T samples out, K kernel, S stride.
 """
@@ -11,9 +12,25 @@ from torch import Tensor
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, pays
 from nexus.nn.packed import Packed, PackedKernels, PackedMatrix
+from nexus.nn.toom_cook import ToomCookKernels
 
 SHORT = 64  # outputs, or inputs of a transposed convolution, up to which the matrix is faster
 _WIDE = 1 << 17  # weights from which on
+
+
+class RowKernels:
+    """Packed kernels of pictures of one row."""
+
+    def __init__(self, weight: Float[Tensor, "_ _ K"], stride: int, *, dilation: int = 1, transposed: bool = False):
+        self.packed = PackedKernels(
+            weight[:, :, None], stride=(1, stride), dilation=(1, dilation), transposed=transposed
+        )
+
+    def __call__(self, x: Float[Tensor, "B C L"], bias: Tensor | None) -> Float[Tensor, "B D T"]:
+        return self.packed(by_steps(x)[:, :, None], bias)[:, :, 0]
+
+    def dense(self) -> Float[Tensor, "_ _ K"]:
+        return self.packed.dense()[:, :, 0]
 
 
 class StepKernels:
@@ -21,13 +38,17 @@ class StepKernels:
 
     def __init__(self, weight: Float[Tensor, "D C K"], stride: int, dilation: int):
         self.stride, self.dilation, self.extent = stride, dilation, weight.shape[2]
-        self.long = PackedKernels(weight[:, :, None], stride=(1, stride), dilation=(1, dilation))
+        self.long = (
+            ToomCookKernels(weight, dilation)
+            if ToomCookKernels.suits(weight, stride)
+            else RowKernels(weight, stride, dilation=dilation)
+        )
         self.wide, self.matrix = weight.numel() >= _WIDE, None
 
     def __call__(self, x: Float[Tensor, "B C L"], bias: Tensor | None) -> Float[Tensor, "B D T"]:
         n = (x.shape[2] - self.dilation * (self.extent - 1) - 1) // self.stride + 1
         if not self.wide or n * len(x) > SHORT or n < 1:
-            return self.long(by_steps(x)[:, :, None], bias)[:, :, 0]
+            return self.long(x, bias)
         if self.matrix is None:
             self.matrix = PackedMatrix(self.dense().permute(0, 2, 1).flatten(1))
         steps = x.mT.contiguous()
@@ -37,7 +58,7 @@ class StepKernels:
         return self.matrix(windows.flatten(2), bias).mT
 
     def dense(self) -> Float[Tensor, "D C K"]:
-        return self.long.dense()[:, :, 0]
+        return self.long.dense()
 
 
 class TransposedStepKernels:
@@ -45,12 +66,12 @@ class TransposedStepKernels:
 
     def __init__(self, weight: Float[Tensor, "C D K"], stride: int):
         self.stride, self.overlap = stride, weight.shape[2] // stride
-        self.long = PackedKernels(weight[:, :, None], stride=(1, stride), transposed=True)
+        self.long = RowKernels(weight, stride, transposed=True)
         self.wide, self.matrix = weight.numel() >= _WIDE and weight.shape[2] % stride == 0, None
 
     def __call__(self, x: Float[Tensor, "B C L"], bias: Tensor | None) -> Float[Tensor, "B D T"]:
         if not self.wide or x.shape[2] * len(x) > SHORT or not x.shape[2]:
-            return self.long(by_steps(x)[:, :, None], bias)[:, :, 0]
+            return self.long(x, bias)
         if self.matrix is None:
             self.matrix = PackedMatrix(self.dense().permute(2, 1, 0).flatten(0, 1))
         n = x.shape[2]
@@ -62,7 +83,7 @@ class TransposedStepKernels:
         return (y if bias is None else y + bias).mT
 
     def dense(self) -> Float[Tensor, "C D K"]:
-        return self.long.dense()[:, :, 0]
+        return self.long.dense()
 
 
 class PackedStepConv1d(Packed, StepConv1d):  # type: ignore[misc]
