@@ -9,9 +9,11 @@ from scipy.stats import t as student
 
 from nexus.metrics.evaluate_digits import COVERED, EVALUATIONS, FRECHET, LIKENESS, NOVELTY, RIGHT, SECONDS
 from nexus.metrics.evaluate_stacked import DIVERGENCE, KINDS
+from nexus.metrics.evaluate_translation import Translated
+from nexus.metrics.evaluate_vae import Kept
 from nexus.metrics.figures import Evaluation, Figure, compare
 
-SECTIONS = ("digits", "stacked digits")  # of a page, between marks
+SECTIONS = ("digits", "stacked digits", "codes", "day and night")  # of a page, between marks
 BEGIN, END = "<!-- {}: made by `nexus eval digits-table` -->", "<!-- {}: end -->"
 
 
@@ -84,6 +86,33 @@ def stacked_table(rows: Sequence[tuple[Row, Mapping[int, Evaluation]]]) -> str:
     for name, seeds, several in [*told, *((f"*{name}*", (), [figures]) for name, figures in baselines.items())]:
         cells = [", ".join(form.format(_value(figures, of)) for figures in several) for of, form in columns]
         lines.append("| " + " | ".join((name, ", ".join(map(str, seeds)), *cells)) + " |")
+    return "\n".join(lines)
+
+
+def codes_table(rows: Sequence[tuple[Row, int, Kept]]) -> str:
+    """A line a VAE, with the steps it was trained for."""
+    lines = [
+        "| model | training steps | KL | active units | ELBO | bound of 50 samples | error of reconstruction |",
+        "|---|" + "--:|" * 6,
+    ]
+    for row, trained, kept in rows:
+        report = kept.report
+        cells = (f"{sum(report.kl):.1f}", f"{report.n_active} of {len(report.kl)}", f"{kept.elbo:.1f}")
+        lines.append(f"| {row.name} | {trained} | {' | '.join(cells)} | {kept.bound:.1f} | {kept.error:.3f} |")
+    return "\n".join(lines)
+
+
+def translation_table(found: Sequence[Translated]) -> str:
+    """A line a way."""
+    lines = [
+        "| way | seen as what it should be | Fréchet | Fréchet of pictures left as they are | there and back, L1 "
+        "| what is there already, L1 |",
+        "|---|" + "--:|" * 5,
+    ]
+    for way in found:
+        distances = (f"{one.value:.1f} [{one.low:.1f}, {one.high:.1f}]" for one in (way.frechet, way.untouched))
+        cells = (f"{100 * way.seen:.0f} %", *distances, f"{way.back:.2f}", f"{way.kept:.2f}")
+        lines.append(f"| {way.source} to {way.target} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

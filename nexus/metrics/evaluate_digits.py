@@ -181,7 +181,7 @@ def frechet(image: Tensor, seed: int) -> Figure:
         crop="",
         seed=seed,
     )
-    return frechet_figure(FRECHET, features(image), features.train, card=card, seed=seed)
+    return frechet_figure(FRECHET, features(image), features.own, card=card, seed=seed)
 
 
 def likeness_within(image: Tensor, classes: np.ndarray, seed: int) -> list[float]:

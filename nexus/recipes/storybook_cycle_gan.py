@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nexus.data.storybook.domains import DayAndNight, domain
 from nexus.media.image import Image
 from nexus.media.sheet import contact_sheet
-from nexus.metrics.softmax_regression import SoftmaxRegression, fit
+from nexus.metrics.evaluate_translation import HELD_OUT, SIDE, STILLS, day_or_night, share
 from nexus.models.gan.cycle_gan import CycleGAN, CycleGANConfig, PatchGAN
 from nexus.nn.checkpoint import save_folder
 from nexus.process.image_pool import ImagePool
@@ -32,9 +31,9 @@ class StorybookCycleGAN(Recipe):
     n_halvings: int = 2  # a logit for each 34 pixels: of nearly the whole picture
     pool: int = 50
     batch_size: int = 4
-    stills: int = 1500  # of each domain
-    held_out: int = 200  # that validation looks at
-    size: int = 32
+    stills: int = STILLS  # of each domain
+    held_out: int = HELD_OUT  # that validation looks at
+    size: int = SIDE
 
     def networks(self) -> dict[str, nn.Module]:
         shape = (self.model.channels, self.size, self.size)
@@ -84,21 +83,6 @@ class StorybookCycleGAN(Recipe):
 
     def export(self, model: nn.Module, folder: Path) -> None:
         save_folder(model, folder, kind="cycle-gan", config=self.model)
-
-
-def day_or_night(stills: int, size: int) -> SoftmaxRegression:
-    """A judge of 8 x 8 means of colours, taught on the training stills."""
-    day, night = (domain(time, stills, "train", size) for time in ("day", "night"))
-    return fit(coarse(torch.cat([day, night])), ["day"] * len(day) + ["night"] * len(night))
-
-
-def share(judge: SoftmaxRegression, x: Tensor, time: str) -> float:
-    """Of pictures [N, 3, H, W] that the judge takes for `time`."""
-    return judge.classify(coarse(x)).count(time) / len(x)
-
-
-def coarse(x: Tensor) -> Tensor:
-    return F.adaptive_avg_pool2d(x, 8).flatten(1)
 
 
 recipe = StorybookCycleGAN()

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("sklearn")
 
-from nexus.cli import digits_rows, eval_digits
+from nexus.cli import digits_rows, digits_sections, eval_digits
 from nexus.cli.main import app
 from nexus.metrics import evaluate_digits
 from nexus.metrics.digits_table import BEGIN, END, SECTIONS, Claim, Row
@@ -23,8 +23,8 @@ def runs(tmp_path, monkeypatch):
         Row(name="none", run="digits-lcm"),
     )
     claims = (Claim(words="one beats two", first="one", second="two", figure="MS-SSIM within class"),)
-    monkeypatch.setattr(digits_rows, "ROWS", rows)
-    monkeypatch.setattr(digits_rows, "CLAIMS", claims)
+    monkeypatch.setattr(digits_sections, "ROWS", rows)
+    monkeypatch.setattr(digits_sections, "CLAIMS", claims)
 
     def no_features(image, seed):
         raise ValueError("left out")
@@ -37,7 +37,7 @@ def runs(tmp_path, monkeypatch):
 
 def test_the_table(runs, tmp_path, monkeypatch):
     page = tmp_path / "results.md"
-    begin, end = BEGIN.format("stacked digits"), END.format("stacked digits")
+    begin, end = (mark.format("day and night") for mark in (BEGIN, END))
     old = "".join(f"{BEGIN.format(of)}\nold\n{END.format(of)}\n" for of in SECTIONS)
     page.write_text(f"# Results\n{old}end\n")
     command = ["eval", "digits-table", "--runs", str(runs), "--page", str(page), "--items", "20"]
@@ -52,7 +52,7 @@ def test_the_table(runs, tmp_path, monkeypatch):
     def again(*_, **__):
         raise AssertionError("measured twice")
 
-    monkeypatch.setattr(evaluate_digits, "evaluate_digits", again)
+    monkeypatch.setattr(digits_sections, "evaluate_digits", again)
     assert CliRunner().invoke(app, command).exit_code == 0 and page.read_text() == text
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_is_left_out_and_goes_on(runs, tmp_path, monkeypa
     (runs / "digits-flow/recipe.json").write_text('{"loop": {"steps": 600}}')
     for step, whole in ((600, True), (300, False)):
         (runs / f"digits-flow/checkpoints/step-{step:08d}").mkdir(parents=True)
-        assert eval_digits._is_whole(runs / "digits-flow") == whole
+        assert digits_sections.is_whole(runs / "digits-flow") == whole
         with eval_digits.Watch() as watch:
             eval_digits._train(runs, watch)
         assert asked == ([] if whole else ["digits-flow"])
@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_is_left_out_and_goes_on(runs, tmp_path, monkeypa
 
 
 def test_what_cannot_be_is_refused_before_work(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_digits, "_section", lambda *_: pytest.fail("work was started"))
+    monkeypatch.setattr(digits_sections, "sections", lambda *_: pytest.fail("work was started"))
     page = tmp_path / "results.md"
     page.write_text("no place for a table")
     with pytest.raises(ValueError, match="needs the lines"):

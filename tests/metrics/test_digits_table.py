@@ -7,16 +7,21 @@ import pytest
 from nexus.metrics.digits_table import (
     Claim,
     Row,
+    codes_table,
     replaced,
     stacked_table,
     table,
     told,
     told_of_several,
     told_of_trainings,
+    translation_table,
 )
 from nexus.metrics.evaluate_digits import COVERED, FRECHET, RIGHT, SECONDS
 from nexus.metrics.evaluate_stacked import DIVERGENCE, KINDS, NOVELTY
+from nexus.metrics.evaluate_translation import Translated
+from nexus.metrics.evaluate_vae import Kept
 from nexus.metrics.figures import Card, Evaluation, Figure
+from nexus.metrics.posterior import PosteriorReport
 
 CARD = Card(judge="j", version="1", weights="", items=9, resampling="", crop="", seed=0)
 
@@ -86,6 +91,21 @@ def test_gans_of_stacked_digits_are_told_by_their_trainings():
     assert told_of_trainings(Claim(words="", first="a", second="c", figure=KINDS), several) is None
 
 
+def test_what_vaes_keep():
+    report = PosteriorReport(kl=(1.25, 0.0, 3.0), active=(True, False, True))
+    rows = [(Row(name="VAE", run="v"), 800, Kept(report, -91.26, -90.0, 0.0567))]
+    lines = codes_table(rows).splitlines()
+    assert lines[2] == "| VAE | 800 | 4.2 | 2 of 3 | -91.3 | -90.0 | 0.057 |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_translations():
+    found = [Translated("day", "night", 0.985, figure(FRECHET, 20.0), figure(FRECHET, 81.0, 2.0), 0.104, 0.09)]
+    lines = translation_table(found).splitlines()
+    assert lines[2] == "| day to night | 98 % | 20.0 [19.0, 21.0] | 81.0 [79.0, 83.0] | 0.10 | 0.09 |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
 def test_only_the_section_is_replaced():
     page = "".join(
         f"<!-- {of}: made by `nexus eval digits-table` -->\nold\n<!-- {of}: end -->\n"
@@ -99,11 +119,11 @@ def test_only_the_section_is_replaced():
 
 
 def test_rows_trainings_and_claims_name_one_another():
-    from nexus.cli.digits_rows import CLAIMS, REPEATED, ROWS, STACKED, STACKED_CLAIMS, TRAININGS
+    from nexus.cli.digits_rows import CLAIMS, CODES, CYCLE, REPEATED, ROWS, STACKED, STACKED_CLAIMS, TRAININGS
     from nexus.recipes.find import find_recipe
     from nexus.training.recipe import override
 
-    assert {row.run for row in (*ROWS, *STACKED)} | set(REPEATED) <= set(TRAININGS)
+    assert {row.run for row in (*ROWS, *STACKED, *CODES)} | {CYCLE} | set(REPEATED) <= set(TRAININGS)
     for rows, claims in ((ROWS, CLAIMS), (STACKED, STACKED_CLAIMS)):
         names = [row.name for row in rows]
         assert len(set(names)) == len(names)
