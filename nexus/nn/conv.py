@@ -71,7 +71,7 @@ class ConvState:
     """What a streamed convolution remembers: input that later windows need, and how much came and went."""
 
     buffer: Tensor
-    tail: Tensor  # the last input samples, which the padding at the end is made of
+    tail: Tensor  # the last input samples, where padding at the end is made of them
     seen: int = 0  # input samples
     emitted: int = 0  # output frames
 
@@ -95,6 +95,9 @@ class Windows(nn.Module):
         self.pad_mode: PadMode = pad_mode
         self.right = 0 if causal else (extent - stride) // 2
         self.left = extent - stride - self.right
+        ending = self.right + stride - 1  # samples that the last window lacks at most
+        self.reach = max(self.left, ending) if pad_mode == "reflect" else 0
+        self.tail = {"reflect": ending + 1, "replicate": 1, "constant": 0}[pad_mode] if ending else 0
 
     def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
         if x.shape[-1] == 0:
@@ -109,15 +112,14 @@ class Windows(nn.Module):
     ) -> tuple[Float[Tensor, "B D T"], ConvState]:
         """Frames whose windows are complete with chunk `x`; `last` pads and gives the rest. No state: the start."""
         state = state or ConvState(x[..., :0], x[..., :0])
+        if self.extent == 1:  # nothing to remember
+            return self(x), state
         buffer, seen, emitted = joined(state.buffer, x), state.seen + x.shape[-1], state.emitted
-        reach = max(self.left, self.right + self.stride - 1) if self.pad_mode == "reflect" else 0
-        tail = (
-            x[..., :0] if self.pad_mode == "constant" else joined(state.tail, x[..., -reach - 1 :])[..., -reach - 1 :]
-        )
-        if state.seen <= reach:  # still at the start: the buffer holds all input so far
+        tail = joined(state.tail, x[..., -self.tail :])[..., -self.tail :] if self.tail else state.tail
+        if state.seen <= self.reach:  # still at the start: the buffer holds all input so far
             if last:
                 return self(buffer), ConvState(buffer, tail, seen, emitted)
-            if seen <= reach:
+            if seen <= self.reach:
                 return self._nothing(buffer), ConvState(buffer, tail, seen, emitted)
             buffer = pad(buffer, self.left, 0, self.pad_mode)
         n_frames = (buffer.shape[-1] - self.extent) // self.stride + 1

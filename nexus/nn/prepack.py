@@ -4,7 +4,7 @@ What it gains is measured in docs/results.md: matrices in float32 1.4 times on C
 3 x 3 convolutions about twice (`nexus.nn.winograd`), few rows at a time, as in decoding a token, up to three times.
 """
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -13,7 +13,10 @@ from torch.nn.utils import parametrize
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d
 from nexus.nn.memory import keep_freed_memory
 from nexus.nn.packed import DTYPES, Packed, PackedConv2d, PackedLinear, available
+from nexus.nn.packed_codebook import PackedCodebook
+from nexus.nn.packed_lstm import PackedLSTM
 from nexus.nn.packed_steps import PackedStepConv1d, PackedStepConvTranspose1d
+from nexus.nn.quantize import Codebook
 from nexus.nn.winograd import WinogradConv2d
 
 Model = TypeVar("Model")
@@ -22,6 +25,8 @@ Model = TypeVar("Model")
 _PACKED: dict[type, tuple[type[Packed], ...]] = {
     nn.Linear: (PackedLinear,),
     nn.Conv2d: (WinogradConv2d, PackedConv2d),
+    nn.LSTM: (PackedLSTM,),
+    Codebook: (PackedCodebook,),
     StepConv1d: (PackedStepConv1d,),
     StepConvTranspose1d: (PackedStepConvTranspose1d,),
 }
@@ -53,7 +58,7 @@ def _walk(module: nn.Module) -> None:
     if parametrize.is_parametrized(module, "weight") and type(module).__bases__[0] in _PACKED:
         _fold(module)
     for packed in _PACKED.get(type(module), ()):
-        weight: Tensor = module.weight  # type: ignore[assignment]
+        weight = next(chain(module.parameters(), module.buffers()))
         if weight.device.type == "cpu" and weight.dtype in DTYPES and packed.suits(module):
             packed.convert(module)
             break

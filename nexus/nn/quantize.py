@@ -92,6 +92,9 @@ class Codebook(nn.Module):
         self.register_buffer("sums", vectors.clone())
         self.register_buffer("initialised", torch.zeros(1))
 
+    def nearest(self, x: Float[Tensor, "R D"]) -> Int[Tensor, " R"]:
+        return nearest(x, self.vectors.float())
+
     @torch.no_grad()
     def start(self, x: Float[Tensor, "R D"], generator: torch.Generator | None) -> None:
         """Takes k-means centres of the first rows."""
@@ -131,6 +134,16 @@ class ResidualQuantizer(nn.Module):
         if not 1 <= n <= self.config.n_codebooks:
             raise ValueError(f"n_codebooks must be 1 to {self.config.n_codebooks}, got {n}")
         return list(self.codebooks[:n])  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def start(self, latent: Float[Tensor, "B D T"], generator: torch.Generator | None = None) -> None:
+        """Makes each codebook k-means of what those before leave over; averages weigh as those of one equal use."""
+        residual = rearrange(latent.float(), "b d t -> (b t) d")
+        for codebook in self._used(None):
+            codebook.start(residual, generator)
+            codebook.sums.div_(share := codebook.usage.mean())
+            codebook.usage.div_(share)
+            residual = residual - codebook.vectors[nearest(residual, codebook.vectors)]
 
     def forward(
         self,
@@ -180,9 +193,8 @@ class ResidualQuantizer(nn.Module):
         residual = rearrange(latent.float(), "b d t -> (b t) d")
         all_codes = []
         for codebook in self._used(n_codebooks):
-            vectors = codebook.vectors.float()
-            codes = nearest(residual, vectors)
-            residual = residual - F.embedding(codes, vectors)
+            codes = codebook.nearest(residual)
+            residual = residual - F.embedding(codes, codebook.vectors).float()
             all_codes.append(codes)
         return rearrange(torch.stack(all_codes), "k (b t) -> b k t", b=b, t=t)
 
