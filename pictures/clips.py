@@ -22,7 +22,7 @@ PROMPTS = (
     "a balloon rises over the mountains",
 )
 SIDE = 80
-FILM = "examples/lighthouse.yaml"
+FILMS = {name: f"examples/{name}.yaml" for name in ("lighthouse", "two_at_the_window", "the_whale")}
 ITS_MODELS = ("nexus/cogvideox-tiny", "nexus/f5tts-tiny", "nexus/musicgen-tiny", "nexus/sound-tiny")
 
 
@@ -50,11 +50,23 @@ def video_vae(model: CogVideoXVAE) -> Image:
     return lines(rows, side=SIDE)
 
 
-def film() -> Image:
-    """Fifteen frames of the example film, which is rendered for them."""
+def film(name: str) -> Image:
+    """Fifteen frames of an example film, which is rendered for them."""
     with TemporaryDirectory() as folder:
-        made = render(FILM, Path(folder) / "film.mp4", cache=KEPT / "film")
+        made = render(FILMS[name], Path(folder) / "film.mp4", cache=KEPT / "film")
         return Video.load(made.path).contact_sheet(5, 15)
+
+
+def film_lighthouse() -> Image:
+    return film("lighthouse")
+
+
+def film_dialogue() -> Image:
+    return film("two_at_the_window")
+
+
+def film_story() -> Image:
+    return film("the_whale")
 
 
 def _some(video: Video, n: int) -> list[Image]:
@@ -64,6 +76,8 @@ def _some(video: Video, n: int) -> list[Image]:
 
 PICTURES = {
     "cogvideox": Picture(draw=cogvideox, models=("nexus/cogvideox-tiny",)),
-    "film": Picture(draw=film, besides=(FILM, *ITS_MODELS)),
+    "film": Picture(draw=film_lighthouse, besides=(FILMS["lighthouse"], *ITS_MODELS)),
+    "film-dialogue": Picture(draw=film_dialogue, besides=(FILMS["two_at_the_window"], *ITS_MODELS)),
+    "film-story": Picture(draw=film_story, besides=(FILMS["the_whale"], *ITS_MODELS)),
     "video-vae": Picture(draw=video_vae, models=("nexus/video-vae-tiny",)),
 }

@@ -130,6 +130,13 @@ def test_not_a_storyboard(tmp_path, name, text, message):
         read_storyboard(tmp_path / name)
 
 
+@pytest.mark.parametrize("file", sorted((DOCS.parent / "examples").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_examples_are_storyboards_whose_voices_are_there(file):
+    board = read_storyboard(file)
+    assert len(board.scenes) >= 3 and board.cast
+    assert all(Path(voice.voice).is_file() for voice in board.cast.values() if voice.voice)
+
+
 def test_the_published_schema_is_this_one():
     assert json.loads((DOCS / "storyboard.schema.json").read_text()) == schema()
 
