@@ -5,6 +5,7 @@ import math
 import torch
 
 from nexus.data.gaussians import DEVIATION, centres
+from nexus.data.stacked_digits import StackedDigits
 from nexus.data.storybook.domains import domain
 from nexus.media.image import Image
 from nexus.metrics.modes import point_modes
@@ -59,6 +60,15 @@ def gan_modes(plain: PointGAN, r1: PointGAN) -> Image:
     return drawn(figure)
 
 
+def stacked_gan(plain: BaseGAN, r1: BaseGAN, penalised: BaseGAN) -> Image:
+    """Held-out digits, three in a picture, and what three games make of such."""
+    real = StackedDigits("valid", 20, seed=0)[0]["image"]
+    rows = [Line("three digits in one", [Image.from_tensor(picture) for picture in real])]
+    for name, model in (("non-saturating", plain), ("R1", r1), ("WGAN-GP", penalised)):
+        rows += [Line(name, model.generate(20, seed=0)), Line("", model.generate(20, seed=100))]
+    return lines(rows, side=SIDE)
+
+
 def wgan(model: WGAN) -> Image:
     return lines([Line("", model.generate(20, seed=start)) for start in (0, 100)], side=SIDE, words_width=10)
 
@@ -106,6 +116,7 @@ PICTURES = {
     "gan": Picture(draw=gan, models=("digits-gan", "digits-conditional-gan")),
     "gan-walk": Picture(draw=gan_walk, models=("digits-gan",)),
     "gan-modes": Picture(draw=gan_modes, models=("grid-gan-plain", "grid-gan")),
+    "stacked-gan": Picture(draw=stacked_gan, models=("stacked-gan-plain", "stacked-gan-r1", "stacked-gan-wgan-gp")),
     "wgan": Picture(draw=wgan, models=("digits-wgan",)),
     "distances": Picture(draw=distances),
     "cycle-gan": Picture(draw=cycle_gan, models=("storybook-cycle-gan",)),

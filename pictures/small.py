@@ -1,4 +1,4 @@
-"""Systems that come without weights, taught the digits here within a minute or two: DiT, and a Stable Diffusion.
+"""Systems that come without weights, taught the digits here within a minute or two: DiT, Stable Diffusion and 3, FLUX.
 
 A network of pictures needs an autoencoder and a text encoder; on digits pixels and numbers do.
 """
@@ -17,12 +17,18 @@ from nexus.media.image import Image
 from nexus.models.diffusion.conditional_unet import ConditionalUNetConfig
 from nexus.models.diffusion.dit import DiT, DiTConfig
 from nexus.models.diffusion.dit_transformer import DiTTransformerConfig
+from nexus.models.diffusion.flux import Flux, FluxConfig
+from nexus.models.diffusion.flux_transformer import FluxTransformerConfig
+from nexus.models.diffusion.mmdit import MMDiTConfig
 from nexus.models.diffusion.stable_diffusion import StableDiffusion, StableDiffusionConfig
+from nexus.models.diffusion.stable_diffusion_3 import StableDiffusion3, StableDiffusion3Config
+from nexus.process.flow_levels import FlowLevels
 from nexus.process.step_levels import StepLevels
 from pictures.plots import Line, lines
 from pictures.registry import Picture
 
 SIDE, SHOWN, BATCH = 8, 34, 64
+ASKED = [str(i % 10) for i in range(20)]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -89,9 +95,37 @@ def dit(steps: int = 1500) -> Image:
         model, lambda batch, rng: model.loss({"latents": batch["image"], "label": batch["label"]}, rng)["loss"], steps
     )
     ways = {"guidance 1 (none)": 1.0, "2": 2.0, "4": 4.0}
-    classes = [i % 10 for i in range(20)]
-    rows = [Line(words, many(model, classes, guidance_scale=scale)) for words, scale in ways.items()]
-    return lines(rows, side=SHOWN, heads=[str(i % 10) for i in range(20)])
+    rows = [Line(told, many(model, list(map(int, ASKED)), guidance_scale=scale)) for told, scale in ways.items()]
+    return lines(rows, side=SHOWN, heads=ASKED)
+
+
+def mmdit(steps: int = 1000) -> Image:
+    """Digits by Stable Diffusion 3: two streams that meet, straight flows, guidance by two passes."""
+    network = MMDiTConfig(
+        n_layers=3, n_heads=4, head_dim=24, in_channels=1, out_channels=1, text_dim=16, summary_dim=16,
+        sample_size=SIDE, max_patches=SIDE // 2, qk_norm=True,
+    )  # fmt: skip
+    config = StableDiffusion3Config(network=network, levels=FlowLevels(shift=1.0), size=(SIDE, SIDE), n_steps=20)
+    model = begun(lambda: StableDiffusion3(config))
+    model.image_vae, model.text_encoder = Pixels(), numbers  # type: ignore[assignment]
+    learn(model, lambda batch, rng: model.loss(said(batch, rng), rng)["loss"], steps)
+    ways = {"guidance 1 (none)": 1.0, "2": 2.0, "4": 4.0}
+    rows = [Line(told, many(model, ASKED, guidance_scale=scale)) for told, scale in ways.items()]
+    return lines(rows, side=SHOWN, heads=ASKED)
+
+
+def flux(steps: int = 1000) -> Image:
+    """Digits by FLUX without guidance: two blocks of two streams, two of one."""
+    network = FluxTransformerConfig(
+        n_double_layers=2, n_single_layers=2, n_heads=4, head_dim=24, in_channels=1, out_channels=1, text_dim=16,
+        summary_dim=16, rope_dims=(4, 10, 10), guidance=False,
+    )  # fmt: skip
+    config = FluxConfig(network=network, levels=FlowLevels(shift=1.0), size=(SIDE, SIDE))
+    model = begun(lambda: Flux(config))
+    model.image_vae, model.text_encoder = Pixels(), numbers  # type: ignore[assignment]
+    learn(model, lambda batch, rng: model.loss(said(batch, rng), rng)["loss"], steps)
+    rows = [Line(f"Euler, {n} steps", many(model, ASKED, n_steps=n)) for n in (2, 4, 20)]
+    return lines(rows, side=SHOWN, heads=ASKED)
 
 
 def many(model: Any, asked: list[Any], **settings: Any) -> list[Image]:
@@ -125,4 +159,14 @@ def words(batch: dict[str, Tensor], rng: torch.Generator) -> Tensor:
     return F.one_hot(batch["label"].masked_fill(left_out, 10), 16).float()[:, None]
 
 
-PICTURES = {"dit": Picture(draw=dit, brief={"steps": 400})}
+def said(batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """A batch as flows of text take it: the number is its own summary."""
+    text = words(batch, rng)
+    return {"latents": batch["image"], "text": text, "summary": text[:, 0]}
+
+
+PICTURES = {
+    "dit": Picture(draw=dit, brief={"steps": 400}),
+    "mmdit": Picture(draw=mmdit, brief={"steps": 500}),
+    "flux": Picture(draw=flux, brief={"steps": 500}),
+}

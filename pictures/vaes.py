@@ -44,7 +44,7 @@ def vae_traversal(model: VAE, beta: BetaVAE) -> Image:
             line.append(one.decode(code))
             words.append(f"{unit} ({kl:.1f} nats)")
         rows.append(Line(f"unit {words[0]}, {words[1]}", _images(torch.cat([line[0], gap, line[1]]))))
-    return lines(rows, side=SIDE, words_width=170)
+    return lines(rows, side=SIDE, words_width=200)
 
 
 def units_at_work(model: VAE, beta: BetaVAE) -> Image:

@@ -29,6 +29,7 @@ TRAININGS: dict[str, tuple[str, list[str]]] = {
     "digits-gan-spectral": ("digits-gan", ["norm=spectral"]),
     "digits-gan-augmented": ("digits-gan", ["augment=translation,cutout"]),
     "digits-conditional-gan": ("digits-conditional-gan", []),
+    "digits-conditional-gan-spectral": ("digits-conditional-gan", ["norm=spectral", "game.r1_weight=0"]),
     "digits-conditional-gan-concatenation": ("digits-conditional-gan", ["told=concatenation"]),
     "digits-wgan": ("digits-wgan", []),
     "digits-wgan-clipped": ("digits-wgan-clipped", []),
@@ -94,6 +95,7 @@ ROWS = (
     Row(name="GAN, spectral norm", run="digits-gan-spectral"),
     Row(name="GAN, augmented", run="digits-gan-augmented"),
     Row(name="conditional GAN, projection", run="digits-conditional-gan"),
+    Row(name="conditional GAN, projection, spectral norm", run="digits-conditional-gan-spectral"),
     Row(name="conditional GAN, concatenation", run="digits-conditional-gan-concatenation"),
     Row(name="WGAN, clipped", run="digits-wgan-clipped"),
     Row(name="WGAN-GP", run="digits-wgan"),
@@ -168,6 +170,12 @@ CLAIMS = (
     Claim(words="R1 brings a GAN nearer to the data", first="GAN, R1", second="GAN"),
     Claim(words="Spectral norm brings a GAN nearer to the data", first="GAN, spectral norm", second="GAN"),
     Claim(words="Differentiable augmentation brings a GAN nearer to the data", first="GAN, augmented", second="GAN"),
+    Claim(
+        words="R1 keeps pictures of a class unlike, where spectral norm lets them become one",
+        first="conditional GAN, projection",
+        second="conditional GAN, projection, spectral norm",
+        figure="MS-SSIM within class",
+    ),
     Claim(
         words="Projection makes classes clearer than concatenation",
         first="conditional GAN, projection",
