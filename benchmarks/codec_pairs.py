@@ -1,21 +1,17 @@
-"""Our codecs and vocoders beside their references, on the same random weights at the official widths."""
+"""Our codecs and vocoders beside those of transformers, on the same random weights at the official widths."""
 
 import math
-import sys
 import tempfile
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 import nexus
-from nexus.codecs.bigvgan import BigVGANConfig
-from nexus.codecs.vocos import VocosConfig
-from nexus.hub import bigvgan as bigvgan_layout
-from nexus.hub import vocos as vocos_layout
+from nexus.codecs.encodec_windows import WindowedCodes
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,18 @@ class Pair:
 def redraw(model: nn.Module, gain: float = 1.0) -> None:
     """Convolutions that keep the size of signals: as initialised they fade to nothing over the depth."""
     torch.manual_seed(0)
+    model.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             transposed = isinstance(module, nn.ConvTranspose1d)
             fan = module.in_channels * module.kernel_size[0] // (module.stride[0] if transposed else 1)
-            module.weight = nn.Parameter(gain * torch.randn_like(module.weight) * fan**-0.5)
+            weight = gain * torch.randn_like(module.weight) * fan**-0.5
+            if hasattr(module, "weight_g"):  # torch's old weight norm
+                module.weight_v.data, module.weight_g.data = weight, torch.norm_except_dim(weight)  # type: ignore[union-attr]
+            else:
+                module.weight = weight if is_parametrized(module) else nn.Parameter(weight, requires_grad=False)  # type: ignore[assignment]
+        if hasattr(module, "weight_g"):  # what it computed, with gradients, could not be copied
+            module.weight = torch._weight_norm(module.weight_v, module.weight_g)  # type: ignore[arg-type]
 
 
 def loaded(reference: Any) -> Any:
@@ -67,15 +70,20 @@ def codes(codec: Any, n_codebooks: int) -> Callable[[int, float], Tensor]:
     )
 
 
-def encodec_24khz() -> Pair:
+@torch.no_grad()
+def encodec_reference(**options: Any) -> Any:
     from transformers import EncodecConfig, EncodecModel
 
     torch.manual_seed(0)
-    reference: Any = EncodecModel(EncodecConfig()).eval()
-    with torch.no_grad():
-        scale = reference.encoder(torch.randn(1, 1, 16000)).std()
-        for layer in reference.quantizer.layers:
-            layer.codebook.embed.copy_(torch.randn_like(layer.codebook.embed) * scale / 4)
+    reference: Any = EncodecModel(EncodecConfig(**options)).eval()
+    scale = reference.encoder(torch.randn(1, reference.config.audio_channels, 16000)).std()
+    for layer in reference.quantizer.layers:
+        layer.codebook.embed.copy_(torch.randn_like(layer.codebook.embed) * scale / 4)
+    return reference
+
+
+def encodec_24khz() -> Pair:
+    reference = encodec_reference()
     ours = loaded(reference)
     encode = Task(
         "encode, 6 kb/s",
@@ -92,6 +100,46 @@ def encodec_24khz() -> Pair:
         lambda codec, x: codec.decode(x),
     )
     return Pair("EnCodec 24 kHz", ours, reference, (encode, decode))
+
+
+def encodec_48khz() -> Pair:
+    """In stereo; of one window, a second, at most: longer sounds are coded window by window on both sides."""
+    reference = encodec_reference(
+        target_bandwidths=[3.0, 6.0, 12.0, 24.0],
+        sampling_rate=48000,
+        audio_channels=2,
+        normalize=True,
+        chunk_length_s=1.0,
+        overlap=0.01,
+        norm_type="time_group_norm",
+        use_causal_conv=False,
+    )
+    ours = loaded(reference)
+
+    def stereo(n: int, seconds: float) -> Tensor:
+        if seconds > 1:
+            raise SystemExit("EnCodec at 48 kHz is raced on one window: --seconds 1 at most")
+        return 0.3 * torch.randn(n, 2, round(48000 * seconds))
+
+    def windows(codec: Any, x: Tensor) -> Tensor:
+        scales = torch.ones(len(x), 1, dtype=next(codec.parameters()).dtype)
+        return codec.decode(WindowedCodes(x, scales, x.shape[-1] * codec.hop_length))
+
+    encode = Task(
+        "encode, 6 kb/s",
+        stereo,
+        lambda codec, x: codec.encode(x, bandwidth=6.0).codes,
+        lambda codec, x: codec.encode(x, bandwidth=6.0).audio_codes[0],
+        lambda codec, x: codec.codec.encoder(x),
+    )
+    decode = Task(
+        "decode, 6 kb/s",
+        lambda n, seconds: codes(ours, 4)(n, min(seconds, 1.0)),
+        windows,
+        lambda codec, x: codec.decode(x[None], [None]).audio_values,
+        windows,
+    )
+    return Pair("EnCodec 48 kHz, stereo", ours, reference, (encode, decode))
 
 
 def dac_44khz() -> Pair:
@@ -167,67 +215,10 @@ def hifigan() -> Pair:
     return vocoder("HiFi-GAN (SpeechT5)", loaded(reference), reference, lambda model, x: model(x.mT)[:, None])
 
 
-def bigvgan() -> Pair:
-    """The smallest official one, `nvidia/bigvgan_base_24khz_100band`."""
-    for name in ("matplotlib", "matplotlib.pylab"):  # its training plots with it
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["matplotlib"].use = lambda backend: None  # type: ignore[attr-defined]
-    sys.modules["matplotlib"].pylab = sys.modules["matplotlib.pylab"]  # type: ignore[attr-defined]
-    from bigvgan.bigvgan import BigVGAN as Reference  # type: ignore[import-not-found]
-    from bigvgan.env import AttrDict  # type: ignore[import-not-found]
-
-    config = BigVGANConfig.v1_base_24khz()
-    sizes = config.upsampler
-    values = {
-        "resblock": "1",
-        "num_mels": config.mel.n_mels,
-        "upsample_initial_channel": sizes.dim,
-        "upsample_rates": sizes.ratios,
-        "upsample_kernel_sizes": sizes.kernel_sizes,
-        "resblock_kernel_sizes": sizes.block_kernel_sizes,
-        "resblock_dilation_sizes": sizes.dilations,
-        "activation": "snakebeta",
-        "snake_logscale": True,
-    }
-    reference = Reference(AttrDict(values)).eval()
-    reference.remove_weight_norm()
-    redraw(reference, 0.5)
-    ours = bigvgan_layout.build(config, reference.state_dict(), "reference").eval().requires_grad_(False)
-    return vocoder("BigVGAN base", ours, reference, lambda model, x: model(x))
-
-
-def stub_torchaudio() -> None:
-    """The reference imports torchaudio and encodec, which it needs for features only."""
-    for name in ("torchaudio", "torchaudio.transforms", "torchaudio.functional", "torchaudio.functional.functional"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["torchaudio"].transforms = sys.modules["torchaudio.transforms"]  # type: ignore[attr-defined]
-    sys.modules["torchaudio.transforms"].MelSpectrogram = nn.Identity  # type: ignore[attr-defined]
-    functional = sys.modules["torchaudio.functional.functional"]
-    functional._hz_to_mel = functional._mel_to_hz = None  # type: ignore[attr-defined]
-    sys.modules["encodec"] = types.ModuleType("encodec")
-    sys.modules["encodec"].EncodecModel = object  # type: ignore[attr-defined]
-
-
-def vocos() -> Pair:
-    import transformers  # noqa: F401  looks for torchaudio too, and must not find the stub
-
-    stub_torchaudio()
-    from vocos.heads import ISTFTHead
-    from vocos.models import VocosBackbone
-    from vocos.pretrained import Vocos
-
-    torch.manual_seed(0)
-    backbone, head = VocosBackbone(100, 512, 1536, 8), ISTFTHead(512, 1024, 256, padding="center")
-    reference = Vocos(nn.Identity(), backbone, head).eval()  # type: ignore[arg-type]
-    ours = vocos_layout.build(VocosConfig.mel_24khz(), reference.state_dict(), "reference").eval().requires_grad_(False)
-    return vocoder("Vocos mel 24 kHz", ours, reference, lambda model, x: model.decode(x)[:, None])
-
-
 PAIRS: dict[str, Callable[[], Pair]] = {
     "dac": dac_44khz,
     "encodec": encodec_24khz,
+    "encodec-48khz": encodec_48khz,
     "mimi": mimi,
     "hifigan": hifigan,
-    "bigvgan": bigvgan,
-    "vocos": vocos,
 }

@@ -228,15 +228,17 @@ class OverlapAdd:
     def __init__(self, stride: int):
         self.stride = stride
         self._weights: Tensor | None = None
+        self._dtype = torch.float32
         self._sum = self._total = torch.zeros(0)
 
     def add(self, window: Float[Tensor, "B C L"]) -> Float[Tensor, "B C S"]:
         """Samples up to the start of the next window."""
         n = window.shape[-1]
         if self._weights is None:
-            t = torch.linspace(0, 1, n + 2, device=window.device, dtype=window.dtype)[1:-1]
-            self._weights = 0.5 - (t - 0.5).abs()
-            self._sum, self._total = window[..., :0], self._weights[:0]
+            precise = torch.promote_types(window.dtype, torch.float32)  # the least weights are next to nothing
+            t = torch.linspace(0, 1, n + 2, device=window.device, dtype=precise)[1:-1]
+            self._weights, self._dtype = 0.5 - (t - 0.5).abs(), window.dtype
+            self._sum, self._total = window[..., :0].to(precise), self._weights[:0]
         missing = max(n - len(self._total), 0)
         self._sum, self._total = F.pad(self._sum, (0, missing)), F.pad(self._total, (0, missing))
         self._sum[..., :n] += self._weights[:n] * window
@@ -247,7 +249,7 @@ class OverlapAdd:
 
     def rest(self) -> Float[Tensor, "B C S"]:
         """Samples from there on, of the windows so far."""
-        return self._sum / self._total
+        return (self._sum / self._total).to(self._dtype)
 
 
 def _runs(sizes: list[int]) -> Iterator[range]:

@@ -73,6 +73,14 @@ def test_windows_of_one_sound_fade_into_it():
         torch.testing.assert_close(torch.cat([*parts, faded.rest()], dim=-1)[..., :1000], x, atol=1e-5, rtol=1e-5)
 
 
+def test_half_precision_fades_without_holes():
+    """The triangles of a second's window start below what bfloat16 tells from nothing beside a half."""
+    window, faded = torch.randn(1, 2, 48000).bfloat16(), OverlapAdd(47520)
+    heard = torch.cat([faded.add(window), faded.rest()], dim=-1)
+    assert heard.dtype == torch.bfloat16
+    torch.testing.assert_close(heard, window)
+
+
 def test_loudness_is_in_the_scales_alone():
     model, x = codec(), torch.randn(1, 2, 333)
     quiet, loud = model.encode(x * 1e-3), model.encode(x * 0.5)
