@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Turn sound into codes and back, compare codecs, write codes to train on.")
 
-CODECS = ("Encodec", "WindowedEncodec", "Dac", "Mimi", "FSQCodec", "SoundStream", "FACodec")
+CODECS = ("Encodec", "WindowedEncodec", "Dac", "Mimi", "FSQCodec", "SoundStream", "FACodec", "SpectralCodec")
 LARGEST_WAV = (1 << 32) - (1 << 16)  # bytes: its sizes are of 32 bits
 
 Input = Annotated[Path, typer.Argument(help="A sound file, or a video with sound, of any length.", show_default=False)]

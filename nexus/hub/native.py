@@ -18,6 +18,7 @@ KINDS = {
     "dac": ("nexus.codecs.dac", "DacConfig", "Dac"),
     "mimi": ("nexus.codecs.mimi", "MimiConfig", "Mimi"),
     "facodec": ("nexus.codecs.facodec", "FACodecConfig", "FACodec"),
+    "spectral-codec": ("nexus.codecs.spectral_codec", "SpectralCodecConfig", "SpectralCodec"),
     "fsq-codec": ("nexus.codecs.fsq_codec", "FSQCodecConfig", "FSQCodec"),
     "semantic": ("nexus.codecs.semantic", "SemanticConfig", "SemanticTokens"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),

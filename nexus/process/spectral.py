@@ -3,6 +3,7 @@
 Axes: B batch, C channels, L waveform samples.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -95,3 +96,37 @@ def compressed_distances(
                 a, b = x.log1p().chunk(2)
                 distances.append((a - b).abs().mean())
     return torch.stack(mels).mean(), torch.stack(magnitudes).mean()
+
+
+def magnitude_distances(
+    output: Float[Tensor, "B F T"],
+    target: Float[Tensor, "B F T"],
+    sample_rate: int,
+    floor: float,
+    n_mels: int,
+    n_bands: int = 56,
+) -> dict[str, Float[Tensor, ""]]:
+    """L1 distances between natural-log magnitudes of one STFT, seen in four ways.
+
+    "log": as they are; "root": of square roots of magnitudes, in which what is loud counts. In both a bin at f Hz
+    weighs (f + 300) ** -2 (1 on average): it is the harmonics below 1 kHz that have to be exact.
+    "mel": of log mel magnitudes. "loudness": of mel powers to 0.23, near what is heard as loud (ITU-T P.862).
+    Magnitudes below `floor` are equal.
+    """
+    a, b = (x.float().mT.clamp(min=math.log(floor), max=4.6) for x in (output, target))  # [B, T, F]
+    n_bins = a.shape[-1]
+    frequencies = torch.linspace(0, sample_rate / 2, n_bins, device=a.device)
+    weight = (frequencies + 300) ** -2
+    weight = weight / weight.mean()
+    mel, bands = (
+        mel_filterbank(sample_rate, 2 * (n_bins - 1), n).to(device=a.device, dtype=torch.float32).mT
+        for n in (n_mels, n_bands)
+    )
+    with torch.autocast(a.device.type, enabled=False):
+        x, y = a.exp(), b.exp()
+        return {
+            "log": ((a - b).abs() * weight).mean(),
+            "root": (((a / 2).exp() - (b / 2).exp()).abs() * weight).mean(),
+            "mel": ((x @ mel).clamp(min=floor).log() - (y @ mel).clamp(min=floor).log()).abs().mean(),
+            "loudness": ((x.square() @ bands + 1e-3) ** 0.23 - (y.square() @ bands + 1e-3) ** 0.23).abs().mean(),
+        }

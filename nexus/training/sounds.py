@@ -1,4 +1,4 @@
-"""What recipes of codecs and vocoders share: crops of recordings, discriminators' turn before the model's, samples."""
+"""What recipes of codecs and vocoders share: crops, samples of recordings; discriminators' turn before the model's."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -29,15 +29,14 @@ class Sounding(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundRecipe(Recipe, Generic[Model]):
-    """A recipe of this kind says what it builds, how that reconstructs a batch and what it loses by it."""
+class CropRecipe(Recipe, Generic[Model]):
+    """A recipe that learns from crops of recordings says what it builds and how that gives a recording back."""
 
     sources: tuple[str, ...] = ("speech", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache"
     batch_size: int = 8
     length: int = 8192  # samples of a crop
-    adversarial: AdversarialConfig = AdversarialConfig()
     sample_seconds: int = 8  # of what is to be heard of each source
 
     @property
@@ -50,6 +49,43 @@ class SoundRecipe(Recipe, Generic[Model]):
         """The model before its first step."""
 
     @abstractmethod
+    def again(self, model: Model, waveform: Tensor) -> Tensor:
+        """A recording [1, 1, L] as it is in use, for samples."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"model": self.build()}
+
+    def recordings(self, split: Literal["train", "valid"], sources: tuple[str, ...] | None = None) -> list[ndarray]:
+        return waveforms.recordings(
+            sources or self.sources, split, corpus=self.corpus, cache=self.cache, sample_rate=self.sample_rate
+        )
+
+    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
+        return waveforms.RandomCrops(
+            self.recordings(split), length=self.length, batch_size=self.batch_size, seed=self.loop.seed
+        )
+
+    def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
+        assert isinstance(model, Sounding)
+        heard, rate = {}, model.sample_rate
+        for name, recording in dict(zip(self.sources, self.recordings("valid"), strict=True)).items():
+            waveform = torch.from_numpy(recording[: self.sample_seconds * rate] / 32767).float()[None, None]
+            output = self.again(cast(Model, model), waveform)
+            heard |= {f"{name}-original": Audio(waveform[0], rate), name: Audio(output[0], rate)}
+        return heard
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, Sounding)
+        model.save(folder, dtype=torch.float16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundRecipe(CropRecipe[Model]):
+    """With discriminators: it also says how the model reconstructs a batch and what it loses by it."""
+
+    adversarial: AdversarialConfig = AdversarialConfig()
+
+    @abstractmethod
     def reconstruct(self, model: Model, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The waveform that discriminators judge, and the losses beside theirs, with what goes to the log."""
 
@@ -57,16 +93,12 @@ class SoundRecipe(Recipe, Generic[Model]):
     def heard(self, model: Model, batch: Batch, generator: torch.Generator) -> Tensor:
         """The waveform of `reconstruct` alone, in the discriminators' turn, when the model must not change."""
 
-    @abstractmethod
-    def again(self, model: Model, waveform: Tensor) -> Tensor:
-        """A recording [1, 1, L] as it is in use, for samples."""
-
     def target(self, batch: Batch) -> Tensor:
         """What the model should sound like."""
         return batch["waveform"]
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"model": self.build(), "discriminators": self.adversarial.discriminators()}
+        return super().networks() | {"discriminators": self.adversarial.discriminators()}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
         return (
@@ -98,26 +130,3 @@ class SoundRecipe(Recipe, Generic[Model]):
     def total(self, networks: Networks, output: Tensor, losses: dict[str, Tensor]) -> Tensor:
         """What the model minimises: the losses of `reconstruct` and, where discriminators took part, theirs."""
         return losses["loss"] + (self.adversarial.weighed(losses) if "adversarial" in losses else 0)
-
-    def recordings(self, split: Literal["train", "valid"], sources: tuple[str, ...] | None = None) -> list[ndarray]:
-        return waveforms.recordings(
-            sources or self.sources, split, corpus=self.corpus, cache=self.cache, sample_rate=self.sample_rate
-        )
-
-    def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        return waveforms.RandomCrops(
-            self.recordings(split), length=self.length, batch_size=self.batch_size, seed=self.loop.seed
-        )
-
-    def samples(self, model: nn.Module, step: int) -> dict[str, Audio]:
-        assert isinstance(model, Sounding)
-        heard, rate = {}, model.sample_rate
-        for name, recording in dict(zip(self.sources, self.recordings("valid"), strict=True)).items():
-            waveform = torch.from_numpy(recording[: self.sample_seconds * rate] / 32767).float()[None, None]
-            output = self.again(cast(Model, model), waveform)
-            heard |= {f"{name}-original": Audio(waveform[0], rate), name: Audio(output[0], rate)}
-        return heard
-
-    def export(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, Sounding)
-        model.save(folder, dtype=torch.float16)

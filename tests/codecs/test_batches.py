@@ -14,6 +14,7 @@ from nexus.codecs.fsq_codec import FSQCodec, FSQCodecConfig, HalfConfig
 from nexus.codecs.mimi import Mimi, MimiConfig, mimi_seanet
 from nexus.codecs.seanet import SEANetConfig
 from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
+from nexus.codecs.spectral_codec import BlocksConfig, SpectralCodec, SpectralCodecConfig
 from nexus.nn.fsq import FSQConfig
 from nexus.nn.quantize import QuantizerConfig
 from nexus.nn.sliding import SlidingTransformerConfig
@@ -21,6 +22,7 @@ from nexus.nn.sliding import SlidingTransformerConfig
 RATE = 8000
 QUANTIZER = QuantizerConfig(n_codebooks=3, codebook_size=16, dim=8)
 SEANET = SEANetConfig(n_filters=4, ratios=(4, 2), n_lstm_layers=1)
+BLOCKS = BlocksConfig(in_dim=12, dim=8, hidden_dim=8, n_layers=1)
 SMALL = {"codebook_size": 16, "codebook_dim": 4}
 STEREO = EncodecConfig(
     sample_rate=RATE,
@@ -48,6 +50,18 @@ CODECS = {
             encoder=HalfConfig(dim=8, ratios=(2, 4)),
             decoder=HalfConfig(dim=32, ratios=(4, 2), last_kernel_size=3),
             quantizer=FSQConfig(n_groups=3, levels=(4, 4)),
+        )
+    ),
+    "spectral": lambda: SpectralCodec(
+        SpectralCodecConfig(
+            sample_rate=RATE,
+            n_fft=64,
+            hop_length=16,
+            n_mels=12,
+            encoder=BLOCKS,
+            quantizer=QUANTIZER,
+            decoder=BLOCKS,
+            n_iterations=0,
         )
     ),
     "mimi": lambda: Mimi(

@@ -12,10 +12,12 @@ from nexus.codecs.frames import FrameCoderConfig
 from nexus.codecs.fsq_codec import FSQCodec
 from nexus.codecs.hifigan import HiFiGAN
 from nexus.codecs.soundstream import SoundStream, SoundStreamConfig
+from nexus.codecs.spectral_codec import BlocksConfig, SpectralCodec, SpectralCodecConfig
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.nn.fsq import FSQConfig
 from nexus.nn.quantize import QuantizerConfig
-from nexus.recipes import encodec_tiny, fsq_tiny, hifigan_tiny, soundstream_tiny, vocos_tiny
+from nexus.recipes import encodec_tiny, fsq_tiny, hifigan_tiny, soundstream_tiny, spectral_tiny, vocos_tiny
+from nexus.recipes.spectral_tiny import start_from_vocoder
 from nexus.training.adversarial import AdversarialConfig
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
@@ -114,6 +116,40 @@ def test_fsq(cache):
     assert third["model/adversarial"] > 0 and third["model/features"] > 0
     codec = nexus.load(cache / "run" / "weights")
     assert isinstance(codec, FSQCodec)
+    assert codec.decode(codec.encode(torch.randn(1, 1, 700)), 700).shape == (1, 1, 700)
+
+
+def test_spectral(cache):
+    Vocos(VOCOS).save(cache / "vocoder")
+    blocks = BlocksConfig(in_dim=100, dim=8, hidden_dim=8, n_layers=2)
+    recipe = dataclasses.replace(
+        spectral_tiny.recipe,
+        loop=LOOP,
+        model=SpectralCodecConfig(
+            encoder=dataclasses.replace(blocks, n_layers=1),
+            quantizer=QuantizerConfig(n_codebooks=2, codebook_size=8, dim=16, k_means_steps=2),
+            decoder=blocks,
+            n_iterations=2,
+        ),
+        cache=str(cache),
+        vocoder=str(cache / "vocoder"),
+        fitting_seconds=4,
+        batch_size=3,
+        length=4096,
+    )
+    learnt, start = Vocos(VOCOS).state_dict(), recipe.build().decoder.layers[0].state_dict()
+    start_from_vocoder(network := recipe.build().decoder.layers[0], learnt, "test")
+    assert torch.equal(network.state_dict()["out.weight"], learnt["head.weight"][:513])
+    assert torch.equal(network.state_dict()["blocks.0.gamma"], learnt["blocks.0.gamma"])
+    assert (start["blocks.1.gamma"] == 0.01).all()
+    first, second = figures_of(recipe, cache / "run")
+    weights = {"log": 1.0, "root": 5.0, "mel": 0.5, "loudness": 4.0, "commitment": 0.5}
+    assert first["loss"] == pytest.approx(sum(w * first[name] for name, w in weights.items()), rel=1e-4)
+    assert 1 <= second["perplexity_1"] <= 8
+    depths = recipe.depths(1000, torch.Generator().manual_seed(0))
+    assert 0.7 < (depths == 2).float().mean() < 0.8 and depths.min() == 1
+    codec = nexus.load(cache / "run" / "weights")
+    assert isinstance(codec, SpectralCodec)
     assert codec.decode(codec.encode(torch.randn(1, 1, 700)), 700).shape == (1, 1, 700)
 
 
