@@ -44,6 +44,21 @@ def test_harmonics_beyond_nyquist_are_gone_where_a_bare_activation_folds_them_ba
     assert folded(AliasFree(FourthPower())(x)) < 1 / 400
 
 
+@pytest.mark.parametrize("length", [1, 5, 16, 33, 100])
+def test_with_and_without_gradients_it_is_the_same(length):
+    layer, x = AliasFree(SnakeBeta(3)), torch.randn(2, 3, length)
+    with torch.no_grad():
+        expected = layer(x)
+    y = layer(x.requires_grad_())
+    torch.testing.assert_close(y, expected, atol=1e-6, rtol=1e-5)
+    weight = torch.randn_like(y)
+    (gradient,) = torch.autograd.grad((y * weight).sum(), x)
+    aside = torch.randn_like(x)
+    with torch.no_grad():
+        slope = ((layer.double()(x.double() + 1e-5 * aside) - layer(x.double() - 1e-5 * aside)) * weight).sum() / 2e-5
+    torch.testing.assert_close((gradient * aside).sum().double(), slope, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 33])
 def test_outputs_reach_as_far_as_said(length):
     layer = AliasFree(SnakeBeta(2))

