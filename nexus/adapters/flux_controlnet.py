@@ -90,7 +90,7 @@ class FluxControlNet(Trunk):
         if (mode is None) != (n is None) or (n is not None and mode is not None and not 0 <= mode < n):
             kinds = ", ".join(f"{i} {name}" for i, name in enumerate(MODES[:n]))
             wanted = "is for one kind of pictures: leave mode out" if n is None else f"has modes 0 to {n - 1} ({kinds})"
-            raise ValueError(f"this ControlNet {wanted}; got {mode}")
+            raise ValueError(f"this ControlNet {wanted}; {'say which' if mode is None else f'got {mode}'}")
 
     def see(self, pixels: Float[Tensor, "N 3 Y X"], brief: Brief) -> Latents:
         """What comes in for pictures in [0, 1]: latents, drawn with what is asked for as diffusers draws them."""

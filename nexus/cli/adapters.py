@@ -33,14 +33,17 @@ class Added:
             raise ValueError(
                 f"give one --ip-adapter for each --like, got {len(self.ip_adapters)} for {len(self.likes)}"
             )
-        for text in self.loras:
-            path, _ = weighted(text)
-            if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt") and not path.is_file():
-                raise FileNotFoundError(2, "no such LoRA", str(path))
         for text in (*self.controls, *self.likes):
             path, _ = weighted(text)
-            if not path.is_file():
-                raise FileNotFoundError(2, "no such picture", str(path))
+            if path.is_dir():
+                raise IsADirectoryError(21, "a folder, where a picture is wanted", str(path))
+            check_there(path, "picture")
+        for text in self.loras:
+            check_weights_there(weighted(text)[0], "LoRA")
+        for text in self.controlnets:
+            check_weights_there(Path(text), "ControlNet")
+        for text in self.ip_adapters:
+            check_weights_there(Path(text), "IP-Adapter")
 
     def facts(self) -> dict[str, list[str]]:
         """For the record of what was made; what was not given is left out."""
@@ -88,6 +91,17 @@ def weighted(text: str) -> tuple[Path, float]:
         return Path(path), float(weight)
     except ValueError:
         raise ValueError(f"{text!r}: {weight!r} is no weight; write it as {path}:0.8") from None
+
+
+def check_there(path: Path, what: str) -> None:
+    if not path.expanduser().exists():
+        raise FileNotFoundError(2, f"no such {what}", str(path))
+
+
+def check_weights_there(path: Path, what: str) -> None:
+    """Raises FileNotFoundError where nothing is, unless it may be a repository of the hub."""
+    if len(path.parts) != 2 or path.suffix in (".safetensors", ".bin", ".pt", ".ckpt") or path.parts[0] in ("~", ".."):
+        check_there(path, what)
 
 
 def numbered(mode: str) -> str | int:

@@ -12,7 +12,10 @@ from nexus.cli.video import read_size
 
 IMAGE = Maker(
     doing="painting",
-    kinds=("PixArt", "DiT", "StableDiffusion", "StableDiffusion3", "Flux"),
+    kinds=(
+        *("PixArt", "DiT", "StableDiffusion", "StableDiffusion3", "Flux"),
+        *("ConditionalDiffusion", "ConsistencyModel", "FlowMatching", "RectifiedFlow", "LCM"),  # of classes
+    ),
     default_output="image.png",
     suffixes=STILLS,
     options={
@@ -72,7 +75,7 @@ def image(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Paints what PROMPT describes. Writes image.png unless -o says otherwise.
+    """Paints what PROMPT describes, or the class of that number. Writes image.png unless -o says otherwise.
 
     nexus image "a red boat on the sea" -o boat.png
 

@@ -103,7 +103,8 @@ def _of_system(error: OSError) -> str:
     """`[Errno 28] No space left on device: 'a.wav'`, as a sentence."""
     if error.strerror is None:
         return str(error)
-    return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
+    said = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{error.filename}: {said}" if error.filename else said
 
 
 def _extra(module: str) -> str:

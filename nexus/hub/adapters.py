@@ -21,9 +21,15 @@ from nexus.media.image import Image
 from nexus.models.diffusion.conditional_unet import ConditionalUNet
 from nexus.models.diffusion.flux_transformer import FluxTransformer
 from nexus.models.diffusion.mmdit import MMDiT
-from nexus.models.diffusion.stable_diffusion import StableDiffusion
 
 _CONTROLNETS = (controlnet, sd3_controlnet, flux_controlnet, pixart_controlnet)
+_BASES = {  # of each class of ControlNets: the class of models, and what they are called
+    "ControlNet": ("StableDiffusion", "Stable Diffusion 1, 2 or XL"),
+    "SD3ControlNet": ("StableDiffusion3", "Stable Diffusion 3 or 3.5"),
+    "SD35ControlNet": ("StableDiffusion3", "Stable Diffusion 3.5"),
+    "FluxControlNet": ("Flux", "FLUX.1"),
+    "PixArtControlNet": ("PixArt", "PixArt"),
+}
 
 
 def add_lora(model: Any, path: str | Path, weight: float | int = 1.0) -> None:
@@ -56,14 +62,17 @@ def load_control(path: str | Path, model: Any, picture: Image | list[Image], **s
     """
     source = find(path)
     family = next((family for family in _CONTROLNETS if family.recognise(source)), controlnet)
+    if source.is_folder and not family.recognise(source):
+        held = ", ".join(sorted(p.name for p in source.path.iterdir())[:8]) or "nothing"
+        what = source.config.get("_class_name", "a folder")
+        raise ValueError(f"{source.name} is no ControlNet, but {what}: it holds {held}")
+    base, called = _BASES[family.kind(source)]
+    if base != type(model).__name__:
+        raise ValueError(f"{source.name} is for another base: {called}, this model is a {type(model).__name__}")
     network: Any = family.load(source).eval().requires_grad_(False)
-    for_unet = isinstance(network, ControlNet)
-    if for_unet != isinstance(model, StableDiffusion):
-        bases = "Stable Diffusion 1, 2 or XL" if for_unet else "Stable Diffusion 3, FLUX or PixArt"
-        raise ValueError(f"{source.name} is for another base: {bases}, this model is a {type(model).__name__}")
     like = next(model.network.parameters())
     network.to(device=like.device, dtype=like.dtype)
-    if for_unet:
+    if isinstance(network, ControlNet):
         return Control(network, picture, **settings)
     if settings.pop("guess", False):
         raise ValueError("guess mode is for Stable Diffusion's own ControlNets; leave guess out")

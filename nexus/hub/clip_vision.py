@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.media.image import Image
+from nexus.text.encoders import read_encoder
 
 # Means and deviations of red, green and blue in CLIP's training pictures (arXiv:2103.00020's code).
 _MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
@@ -47,17 +48,8 @@ class PictureEncoder:
 
 def load_picture_encoder(folder: Path) -> PictureEncoder:
     from transformers import CLIPVisionModelWithProjection
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # progress is the caller's to show
-    try:
-        return PictureEncoder(
-            CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        )
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    return PictureEncoder(read_encoder(CLIPVisionModelWithProjection, folder))
 
 
 def pixels_of(picture: Image, size: int) -> Float[Tensor, "3 H H"]:

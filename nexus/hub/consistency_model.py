@@ -30,8 +30,8 @@ def load(source: Source) -> ConsistencyModel:
         ValueError: settings of the scheduler that are not known.
     """
     unet = load_unet(source.part("unet"))
-    where = source.path / "scheduler/scheduler_config.json"
-    raw = read_json(where) if where.is_file() else {}
+    where = source.part("scheduler/scheduler_config.json").path
+    raw = read_json(where)
     if raw.get("s_noise", 1.0) != 1.0:
         raise ValueError(f"{where}: s_noise = {raw['s_noise']} is not known; known is 1.0")
     size = source.part("unet").config.get("sample_size") or 64

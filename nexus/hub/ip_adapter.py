@@ -31,9 +31,6 @@ def load_ip_adapter(path: str | Path, network: Contraction, encoder: str | Path 
         FileNotFoundError: no file, or no vision encoder of the right width.
     """
     source = find(path)
-    if source.is_folder:
-        files = sorted(str(p.relative_to(source.path)) for p in source.path.rglob("*ip-adapter*") if p.is_file())
-        raise ValueError(f"{source.name} is a folder; give one of its files: {', '.join(files) or 'it has none'}")
     state = checked_halves(read_halves(source), source.name)
     project, kv = _projection(state, source.name), _keys_and_values(state, source.name)
     order = _order(network)
@@ -52,7 +49,15 @@ def load_ip_adapter(path: str | Path, network: Contraction, encoder: str | Path 
 
 
 def read_halves(source: Source) -> State:
-    """All tensors, names with dots; pickles hold a dictionary for each half."""
+    """All tensors, names with dots; pickles hold a dictionary for each half.
+
+    Raises:
+        ValueError: a folder, whose files are named.
+    """
+    if source.is_folder:
+        files = sorted(str(p.relative_to(source.path)) for p in source.path.rglob("*ip*adapter*") if p.is_file())
+        held = f"give one of its files: {', '.join(files)}" if files else "and holds no IP-Adapter's file"
+        raise ValueError(f"{source.name} is a folder; {held}")
     if source.path.suffix == ".safetensors":
         return read_tensors(source)
     content = read_pickle(source.path)

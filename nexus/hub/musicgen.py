@@ -14,7 +14,7 @@ from nexus.hub import encodec
 from nexus.hub.source import Source, find, read_json
 from nexus.hub.tensors import State, drop, load_strict, read_tensors, rename
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
-from nexus.text.encoders import TextEncoder, from_folder
+from nexus.text.encoders import TextEncoder, from_folder, read_tokenizer
 
 TRANSFORMERS_RULES = (
     (r"^decoder\.model\.decoder\.embed_tokens\.", "decoder.embed."),
@@ -143,14 +143,14 @@ def _part(state: State, prefix: str) -> State:
 
 def _t5(source: Source, state: State) -> TextEncoder:
     """The text encoder of a transformers folder, whose tokenizer lies beside it."""
-    from transformers import AutoTokenizer, T5Config, T5EncoderModel
+    from transformers import T5Config, T5EncoderModel
 
     encoder = T5EncoderModel(T5Config(**source.config["text_encoder"]))
     tied = ("shared.weight", "encoder.embed_tokens.weight")  # files hold either
     held = next((state[name] for name in tied if name in state), None)
     state = state if held is None else {**state, **dict.fromkeys(tied, held)}
     load_strict(encoder, state, f"{source.name} (text_encoder)")
-    return TextEncoder(encoder, AutoTokenizer.from_pretrained(source.path, local_files_only=True), max_tokens=512)
+    return TextEncoder(encoder, read_tokenizer(source.path), max_tokens=512)
 
 
 def _load_audiocraft(source: Source) -> MusicGen:

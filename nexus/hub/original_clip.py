@@ -11,6 +11,7 @@ import torch
 
 from nexus.hub.tensors import State, drop, load_strict, rename
 from nexus.text.clip import ClipText
+from nexus.text.encoders import read_tokenizer
 
 TOKENIZER = "openai/clip-vit-large-patch14"
 _OPEN_CLIP = (
@@ -117,7 +118,7 @@ def tokenizer(beside: Path, folder: str = "tokenizer", official: str = TOKENIZER
     from transformers import AutoTokenizer
 
     if (beside / folder).is_dir():
-        return AutoTokenizer.from_pretrained(beside / folder, local_files_only=True)
+        return read_tokenizer(beside / folder)
     try:
         return AutoTokenizer.from_pretrained(official)
     except (OSError, ValueError):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nexus.media.image import Image
+from nexus.text.encoders import read_encoder
 
 
 class SiglipEncoder:
@@ -30,10 +31,7 @@ class SiglipEncoder:
 def load_siglip(folder: Path) -> SiglipEncoder:
     from transformers import SiglipVisionModel
 
-    from nexus.text.encoders import without_progress_bars
-
-    with without_progress_bars():
-        return SiglipEncoder(SiglipVisionModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32))
+    return SiglipEncoder(read_encoder(SiglipVisionModel, folder))
 
 
 def pixels_of(picture: Image, size: int) -> Float[Tensor, "3 H H"]:

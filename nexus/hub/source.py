@@ -1,11 +1,12 @@
 """Where weights are: an embedded name, a folder or file on disk, or a Hugging Face id (local cache first)."""
 
 import difflib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from nexus.text.files import read_json
 
 EMBEDDED = Path(__file__).parent.parent / "weights"
 OFFICIAL = (
@@ -107,13 +108,6 @@ class Source:
             there = ", ".join(sorted(p.name for p in self.path.iterdir())) or "nothing"
             raise FileNotFoundError(f"{self.name}: {name} is missing; the folder holds {there}")
         return Source(f"{self.name}/{name}", path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
 def embedded_names() -> list[str]:

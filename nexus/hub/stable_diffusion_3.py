@@ -78,8 +78,14 @@ def text_encoder(pipeline: Source, dim: int) -> SD3Prompts:
 
 
 def _t5(pipeline: Source) -> TextEncoder | None:
-    if not pipeline.has("text_encoder_3"):
+    named = (pipeline.config.get("text_encoder_3") or [None])[0]
+    if named is None:
         return None
+    if not pipeline.has("text_encoder_3"):
+        raise FileNotFoundError(
+            f"{pipeline.name}: text_encoder_3 (T5) is missing; to do without it, model_index.json says "
+            '"text_encoder_3": [null, null]'
+        )
     folder, tokenizer = pipeline.part("text_encoder_3").path, pipeline.part("tokenizer_3").path
     return from_folder(folder, tokenizer=tokenizer, max_tokens=_TOKENS, pad_to=_TOKENS, read_padding=True)
 
@@ -92,5 +98,5 @@ def text_encoder_of(held: Bundle, dim: int) -> SD3Prompts:
     if held.parts[T5]:
         t5 = load_t5(held.parts[T5], held.where(T5), beside, "tokenizer_3", n_tokens=_TOKENS)
     else:
-        t5 = _t5(held.beside) if held.in_pipeline else None
+        t5 = _t5(held.beside) if held.in_pipeline and held.beside.has("text_encoder_3") else None
     return SD3Prompts((first, second), t5, dim=dim, n_tokens=_TOKENS)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nexus.hub.source import Source, read_json
+from nexus.text.files import POINTER, is_pointer
 
 State = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]
@@ -88,9 +89,7 @@ def _read_file(path: Path) -> State:
         try:
             return load_file(path)
         except SafetensorError as error:
-            with path.open("rb") as file:
-                pointer = file.read(40).startswith(b"version https://git-lfs")
-            why = "a pointer of Git LFS in its place: fetch it by `git lfs pull`" if pointer else error
+            why = POINTER if is_pointer(path) else error
             raise ValueError(f"{path}: not a readable safetensors file ({why})") from None
     return unwrap(read_pickle(path), path)
 
@@ -101,6 +100,10 @@ def read_pickle(path: Path) -> object:
     Raises:
         ValueError: a damaged file, or a pickle that holds more (it is never executed).
     """
+    with path.open("rb") as file:
+        torch_file = file.read(2).startswith((b"PK", b"\x80"))  # a zip of today, a pickle of before
+    if not torch_file:
+        raise ValueError(f"{path}: {POINTER if is_pointer(path) else 'neither safetensors nor a torch file'}")
     try:
         with torch.serialization.safe_globals([*_RANDOM_STATES, *_CALLBACKS]):
             return torch.load(path, map_location="cpu", weights_only=True)

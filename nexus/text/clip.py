@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.text.encoders import read_config, read_encoder, read_tokenizer
+
 
 class ClipText:
     """A tokenizer and an encoder; `window` tokens at once, a start and an end among them, is all it can read."""
@@ -37,13 +39,11 @@ class ClipText:
 
 def clip_from_folder(folder: str | Path, tokenizer: str | Path) -> ClipText:
     """CLIP from `transformers` folders; whether it projects its summary (SD3's do, FLUX' does not) its config says."""
-    from transformers import AutoConfig, AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    from nexus.text.encoders import read_encoder
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = read_config(folder)
     whole = any((Path(folder) / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
     variant = None if whole or not (Path(folder) / "model.fp16.safetensors").is_file() else "fp16"
     projects = "CLIPTextModelWithProjection" in (config.architectures or ())
     encoder = read_encoder(CLIPTextModelWithProjection if projects else CLIPTextModel, folder, variant=variant)
-    return ClipText(encoder, AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    return ClipText(encoder, read_tokenizer(tokenizer))

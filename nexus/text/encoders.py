@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from nexus.text.files import check_folder
+
 TextStates = tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]
 
 
@@ -87,21 +89,52 @@ def read_encoder(kind: Any, folder: str | Path, **settings: Any) -> nn.Module:
 
     Raises:
         ValueError: a damaged file, weights that are missing (which `transformers` would draw at random) or hold NaN.
+        FileNotFoundError: no weights.
     """
     from safetensors import SafetensorError
 
+    check_folder(folder)
     settings |= {"local_files_only": True, "dtype": torch.float32, "output_loading_info": True}
     with without_progress_bars():
         try:
             encoder, read = kind.from_pretrained(folder, **settings)
         except SafetensorError as error:
             raise ValueError(f"{folder}: not a readable safetensors file ({error})") from None
+        except OSError as error:
+            raise FileNotFoundError(f"{folder}: {str(error).splitlines()[0]}") from None
     if missing := sorted(read["missing_keys"]):
         raise ValueError(f"{folder}: the tensors do not fit {kind.__name__}: {len(missing)} missing: {missing[0]} …")
     broken = next((name for name, parameter in encoder.named_parameters() if bool(parameter.isnan().any())), None)
     if broken is not None:
         raise ValueError(f"{folder}: {broken} holds NaN: the file is damaged or its training failed; take another")
     return encoder
+
+
+def read_config(folder: str | Path) -> Any:
+    """What `transformers` knows of a folder's network.
+
+    Raises:
+        ValueError: a file that is damaged, or a network that it does not know.
+    """
+    from transformers import AutoConfig
+
+    check_folder(folder)
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+def read_tokenizer(folder: str | Path) -> Any:
+    """A folder's tokenizer.
+
+    Raises:
+        ValueError: there is none that can be read.
+    """
+    from transformers import AutoTokenizer
+
+    check_folder(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of whatever kind: the library below raises bare ones
+        raise ValueError(f"{folder}: no tokenizer that can be read ({str(error).splitlines()[0]})") from None
 
 
 def minilm() -> TextEncoder:
@@ -121,12 +154,12 @@ def from_folder(
     read_padding: bool = False,
 ) -> TextEncoder:
     """A text encoder (T5, CLIP, BERT …) from a folder; its tokenizer comes from `tokenizer`, or from there too."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+    from transformers import AutoModel, T5EncoderModel
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = read_config(folder)
     return TextEncoder(
         read_encoder(T5EncoderModel if config.model_type == "t5" else AutoModel, folder),
-        AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True),
+        read_tokenizer(tokenizer or folder),
         max_tokens=max_tokens,
         pad_to=pad_to,
         read_padding=read_padding,

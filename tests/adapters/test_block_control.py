@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(sd3, flux, controls,
         load_control(controls / "instantx", sd3_model, picture(), mode="depth")
     with pytest.raises(ValueError, match=r"one of canny, tile, .*, got 'edges'"):
         load_control(controls / "union", flux_model, picture(), mode="edges")
-    with pytest.raises(ValueError, match=r"has modes 0 to 2 .*; got None"):
+    with pytest.raises(ValueError, match=r"has modes 0 to 2 .*; say which"):
         load_control(controls / "union", flux_model, picture())
     with pytest.raises(ValueError, match="finite number"):
         BlockControl(control.network, picture(), float("nan"))

@@ -150,8 +150,8 @@ def test_a_fresh_one_adds_nothing_and_learns_alone():
 def test_bad_input_is_refused(tmp_path):
     network = FluxTransformerConfig(n_double_layers=1, n_single_layers=0, n_heads=2, head_dim=16, rope_dims=(4, 6, 6))
     union = FluxControlNet(FluxControlNetConfig(network=network, n_modes=3))
-    for mode in (None, 3, -1):
-        with pytest.raises(ValueError, match=rf"has modes 0 to 2 \(0 canny, 1 tile, 2 depth\); got {mode}"):
+    for mode, said in ((None, "say which"), (3, "got 3"), (-1, "got -1")):
+        with pytest.raises(ValueError, match=rf"has modes 0 to 2 \(0 canny, 1 tile, 2 depth\); {said}"):
             union.check_mode(mode)
     with pytest.raises(ValueError, match="is for one kind of pictures: leave mode out; got 1"):
         FluxControlNet(FluxControlNetConfig(network=network)).check_mode(1)

@@ -139,7 +139,7 @@ CASES = {
     "picture missing": (None, "image boat --image none.png", 2, "none.png"),
     "picture that is text": (text("a.png", "hello"), "image boat --image a.png", 2, "a.png"),
     "control picture missing": (None, "image boat --control none.png", 2, "none.png: no such picture"),
-    "LoRA missing": (None, "image boat --lora none.safetensors:0.5", 2, "none.safetensors: no such lora"),
+    "LoRA missing": (None, "image boat --lora none.safetensors:0.5", 2, "none.safetensors: no such LoRA"),
     "setting that the model has not": (None, "say hi --stream --accent gb", 2, "has no setting 'accent'"),
     "film model without kind": (text("a.yaml", "title: x"), "film a.yaml --model x", 2, "is not KIND=NAME"),
     "film model of no kind": (text("a.yaml", BOARD), "film a.yaml --model smell=x", 2, "'smell'"),

@@ -112,6 +112,7 @@ def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "depth.png")
     for name in ("a", "b"):
         (tmp_path / f"{name}.safetensors").touch()
+    (tmp_path / "net").mkdir(), (tmp_path / "ip.bin").touch()
     given = ("--lora", "a.safetensors:0.8", "--lora", "b.safetensors", "--control", "depth.png:0.5")
     given += ("--controlnet", "net", "--control-mode", "2", "--like", "depth.png", "--ip-adapter", "ip.bin")
     code, _, err = run("image", "a boat", *given, "--model", "nexus/image-adapted")
@@ -129,6 +130,10 @@ def test_image_adds_adapters_and_notes_them(run, models, tmp_path, monkeypatch):
     "given, said",
     [
         (("--control", "none.png"), "none.png: no such picture"),
+        (("--control", "."), ".: a folder, where a picture is wanted"),
+        (("--control", "in.png", "--controlnet", "net"), "net: no such ControlNet"),
+        (("--like", "in.png", "--ip-adapter", "ip.bin"), "ip.bin: no such IP-Adapter"),
+        (("--lora", "style:0.5"), "style: no such LoRA"),
         (("--lora", "style.safetensors:much"), "'much' is no weight; write it as style.safetensors:0.8"),
         (
             ("--control", "in.png", "--controlnet", "a", "--controlnet", "b"),
@@ -150,6 +155,7 @@ def test_adapters_that_cannot_be_are_refused(run, tmp_path, given, said):
 
 def test_a_model_without_controls_is_refused_before_they_are_loaded(run, models, tmp_path, monkeypatch):
     Image(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "in.png")
+    (tmp_path / "net").mkdir(), (tmp_path / "ip.bin").touch()
     for given in (("--control", "in.png", "--controlnet", "net"), ("--like", "in.png", "--ip-adapter", "ip.bin")):
         code, _, err = run("image", "a boat", "--model", "nexus/plain", *given)
         assert code == 2 and "nexus/plain is a DiT, and --control and --like need a StableDiffusion" in err

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nexus.media.image import Image
 
-Classes = int | Sequence[int]
+Class = int | str  # its number, perhaps as a text
+Classes = Class | Sequence[Class]
 
 
 def asked(classes: Classes, n_classes: int) -> list[int]:
@@ -20,11 +21,12 @@ def asked(classes: Classes, n_classes: int) -> list[int]:
     Raises:
         ValueError: none, or one that the model does not know.
     """
-    wanted = [classes] if isinstance(classes, int) else list(classes)
-    wrong = [label for label in wanted if not 0 <= label < n_classes]
-    if not wanted or wrong:
-        raise ValueError(f"classes must be numbers from 0 to {n_classes - 1}, got {wrong[0] if wrong else 'none'}")
-    return wanted
+    wanted = [classes] if isinstance(classes, Class) else list(classes)
+    known = {str(number): number for number in range(n_classes)}
+    wrong = [repr(label) for label in wanted if str(label).strip() not in known] if wanted else ["none"]
+    if wrong:
+        raise ValueError(f"classes must be numbers from 0 to {n_classes - 1}, got {wrong[0]}")
+    return [known[str(label).strip()] for label in wanted]
 
 
 def dropped(label: Int[Tensor, " B"], null: int, share: float, rng: torch.Generator) -> Int[Tensor, " B"]:
@@ -33,7 +35,7 @@ def dropped(label: Int[Tensor, " B"], null: int, share: float, rng: torch.Genera
     return torch.where(lost.to(label.device), null, label)
 
 
-def given(x: Float[Tensor, "B C H W"], alone: bool) -> Image | list[Image]:
-    """The pictures, or the only one."""
+def given(x: Float[Tensor, "B C H W"], classes: Classes | None) -> Image | list[Image]:
+    """The pictures, or the only one where one class was asked for."""
     pictures = [Image.from_tensor(picture) for picture in x]
-    return pictures[0] if alone else pictures
+    return pictures[0] if isinstance(classes, Class) else pictures

@@ -132,7 +132,7 @@ class ConditionalDiffusion(nn.Module):
         estimate = self.estimate(label, scale, classifier_scale)
         path = self.base.path(n_steps, solver.replace("-", "_"))
         x = walked(solve(estimate, x, path, rngs), n_steps, progress)
-        return given(x, isinstance(classes, int))
+        return given(x, classes)
 
     def estimate(self, label: Int[Tensor, " B"], scale: float, classifier_scale: float = 0.0) -> DataField:
         """The guided estimate of the data of these classes, for solvers; clipped where the config says so."""

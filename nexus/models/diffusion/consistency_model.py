@@ -132,7 +132,7 @@ class ConsistencyModel(nn.Module):
         estimate = consistency_field(self._asked(label), self.config.least, self.config.sigma_data)
         estimate = clipped(estimate) if self.config.clip else estimate
         states = consistency(estimate, path[0].sigma * noise, path, rngs=rngs, least=self.config.least)
-        return given(walked(states, len(path) - 1, progress), isinstance(classes, int))
+        return given(walked(states, len(path) - 1, progress), classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -120,7 +120,7 @@ class FlowMatching(nn.Module):
         noise = gaussian(self.shape, generators(seed, len(labels)), device=weight.device, dtype=weight.dtype)
         field = self.field(torch.tensor(labels, device=weight.device), scale)
         x = walked(SOLVERS[solver](field, noise, uniform_times(n_steps)), n_steps, progress)
-        return given(x, isinstance(classes, int))
+        return given(x, classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:

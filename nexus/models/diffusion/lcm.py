@@ -151,4 +151,4 @@ class LCM(nn.Module):
         estimate = data_field(lambda x, step: self(x, step, label, scale), base.prediction)
         estimate = latent_consistency_field(clipped(estimate) if base.clip else estimate)
         x = walked(consistency(estimate, noise, path, rngs=rngs), n_steps, progress)
-        return given(x, isinstance(classes, int))
+        return given(x, classes)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from references import painted, randomised, tiny_clip, tiny_tokenizer, tiny_vae
+from references import randomised, tiny_clip, tiny_tokenizer, tiny_vae
+from tiny_pipelines import BETAS, PROMPTS, UNET, XL_UNET, ours_of, rngs, theirs_of
 
 import nexus
 from nexus.media.image import Image
@@ -11,29 +12,7 @@ from nexus.models.diffusion.stable_diffusion import StableDiffusion
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
-PROMPTS = ["a red boat on the sea", "a big grey whale"]
 NEGATIVE = ["grey sea", "boat"]
-UNET = {
-    "block_out_channels": (8, 16),
-    "norm_num_groups": 4,
-    "layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "attention_head_dim": 2,
-    "sample_size": 4,
-}
-XL_UNET = UNET | {
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2),
-    "use_linear_projection": True,
-    "cross_attention_dim": 28,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 8,
-    "projection_class_embeddings_input_dim": 10 + 6 * 8,
-}
-BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 DDIM = BETAS | {"clip_sample": False, "set_alpha_to_one": False}
 
 
@@ -95,19 +74,6 @@ def folder(pipeline, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return nexus.load(folder, device="cpu")
-
-
-def rngs():
-    return [torch.Generator().manual_seed(5 + i) for i in range(2)]
-
-
-def theirs_of(pipe, prompts=PROMPTS, **settings):
-    settings = {"guidance_scale": 4.0, "num_inference_steps": 5, "generator": rngs(), "output_type": "np"} | settings
-    return pipe(prompts, **settings).images
-
-
-def ours_of(model, prompts=PROMPTS, **settings):
-    return painted(model, prompts, **({"guidance_scale": 4.0, "n_steps": 5, "seed": 5} | settings))[0]
 
 
 def assert_same_pictures(ours, theirs):

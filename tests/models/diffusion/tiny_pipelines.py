@@ -22,7 +22,7 @@ XL_UNET = UNET | {
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 10 + 6 * 8,
 }
-BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
 
 def parts(xl=False):
@@ -33,9 +33,9 @@ def parts(xl=False):
     texts = {"text_encoder": tiny_clip(16), "tokenizer": tiny_tokenizer(True, 12, pad="</s>")}
     if xl:
         texts |= {"text_encoder_2": tiny_clip(12, 10), "tokenizer_2": tiny_tokenizer(True, 12)}
-        scheduler = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1)
+        scheduler = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading")
         return {"vae": vae, "unet": network, "scheduler": scheduler, **texts}
-    scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False)
     none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return {"vae": vae, "unet": network, "scheduler": scheduler, **texts, **none}
 
@@ -48,10 +48,14 @@ def pipeline(kind, made, **more):
     return pipe
 
 
+def rngs():
+    """Of two prompts."""
+    return [torch.Generator().manual_seed(5 + i) for i in range(2)]
+
+
 def theirs_of(pipe, prompts=PROMPTS, **settings):
-    settings = {"guidance_scale": 4.0, "num_inference_steps": 5, "output_type": "np"} | settings
-    rngs = [torch.Generator().manual_seed(5 + i) for i in range(len(prompts))]
-    return pipe(prompts, generator=rngs, **settings).images
+    settings = {"guidance_scale": 4.0, "num_inference_steps": 5, "generator": rngs(), "output_type": "np"} | settings
+    return pipe(prompts, **settings).images
 
 
 def ours_of(model, prompts=PROMPTS, **settings):
