@@ -45,9 +45,27 @@ def _bands() -> tuple[Tensor, Tensor]:
 
 
 def _filtered(x: Float[Tensor, "B D L"], band: Float[Tensor, "I O"], step: int) -> Float[Tensor, "B D T"]:
-    """Blocks of I samples, `step` apart, times the band; a step's channels stay side by side, see `nexus.nn.layout`."""
-    blocks = x.mT.unfold(1, band.shape[0], step).mT  # [B, N, I, D]
+    """Blocks of I samples, `step` apart, times the band; beyond its ends x stays at its last value."""
+    before = (len(band) - step) // 2
+    after = before + -x.shape[-1] % step
+    if torch.is_grad_enabled():
+        return _filtered_apart(_lengthened(x, before, after + step - 2 * before), band, step)
+    # A step's channels stay side by side, see `nexus.nn.layout`.
+    blocks = pad(x, before, after, "replicate").mT.unfold(1, len(band), step).mT  # [B, N, I, D]
     return (band.mT @ blocks).flatten(1, 2).mT
+
+
+def _filtered_apart(x: Float[Tensor, "B D L"], band: Float[Tensor, "I O"], step: int) -> Float[Tensor, "B D T"]:
+    """The same of L = (N + 1) step samples: of blocks that do not overlap, whose gradients take half the time."""
+    own, next_one = band[:step], F.pad(band[step:], (0, 0, 0, 2 * step - len(band)))
+    blocks = x.unflatten(-1, (-1, step)) @ torch.cat([own, next_one], dim=1)  # [B, D, N + 1, 2 O]
+    begun, ended = blocks.chunk(2, dim=-1)
+    return (begun[:, :, :-1] + ended[:, :, 1:]).flatten(2)
+
+
+def _lengthened(x: Float[Tensor, "B D T"], left: int, right: int) -> Float[Tensor, "B D L"]:
+    """`pad` by the last values, whose gradients torch gathers slowly."""
+    return torch.cat([x[..., :1].expand(-1, -1, left), x, x[..., -1:].expand(-1, -1, right)], dim=-1)
 
 
 class AliasFree(nn.Module):
@@ -67,9 +85,8 @@ class AliasFree(nn.Module):
         length = x.shape[-1]
         if length == 0:
             return x
-        rest = -length % BLOCK
-        x = self.activation(_filtered(pad(x, 3, 3 + rest, "replicate"), self.up, BLOCK)[..., : 2 * length])
-        return _filtered(pad(x, 5, 5 + 2 * rest, "replicate"), self.down, 2 * BLOCK)[..., :length]
+        x = self.activation(_filtered(x, self.up, BLOCK)[..., : 2 * length])
+        return _filtered(x, self.down, 2 * BLOCK)[..., :length]
 
     def stream(
         self, x: Float[Tensor, "B D T"], state: tuple[Tensor, int] | None, last: bool = False
