@@ -5,38 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from nexus.hub.diffusers_config import refuse_others
+from nexus.hub.joint import JOINT
 from nexus.hub.source import Source
 from nexus.hub.tensors import State, join, load_strict, read_tensors, rename, swap_halves
 from nexus.models.diffusion.flux_transformer import FluxTransformer, FluxTransformerConfig
 
 DIFFUSERS = (
     (r"^x_embedder\.", "patches_in.proj."),
-    (r"^context_embedder\.", "text_in."),
-    (r"^time_text_embed\.timestep_embedder\.linear_1\.", "time_embed.mlp.0."),
-    (r"^time_text_embed\.timestep_embedder\.linear_2\.", "time_embed.mlp.2."),
     (r"^time_text_embed\.guidance_embedder\.linear_1\.", "guidance_embed.mlp.0."),
     (r"^time_text_embed\.guidance_embedder\.linear_2\.", "guidance_embed.mlp.2."),
-    (r"^time_text_embed\.text_embedder\.linear_1\.", "summary_embed.0."),
-    (r"^time_text_embed\.text_embedder\.linear_2\.", "summary_embed.2."),
-    (r"^norm_out\.linear\.", "norm_out.modulation.linear."),
     (r"^single_transformer_blocks\.(\d+)\.norm\.linear\.", r"single_blocks.\1.modulation.linear."),
     (r"^single_transformer_blocks\.(\d+)\.attn\.norm_(q|k)\.", r"single_blocks.\1.\2_norm."),
     (r"^single_transformer_blocks\.(\d+)\.attn\.to_(q|k|v)\.", r"single_blocks.\1.alone_\2."),
     (r"^single_transformer_blocks\.(\d+)\.proj_mlp\.", r"single_blocks.\1.alone_ff."),
     (r"^single_transformer_blocks\.(\d+)\.proj_out\.", r"single_blocks.\1.wide_out."),
     (r"^transformer_blocks\.", "double_blocks."),
-    (r"\.norm1\.linear\.", ".picture.modulation.linear."),
-    (r"\.norm1_context\.linear\.", ".text.modulation.linear."),
-    (r"\.attn\.to_out\.0\.", ".picture.out."),
-    (r"\.attn\.to_add_out\.", ".text.out."),
-    (r"\.attn\.norm_(q|k)\.", r".picture.heads.\1_norm."),
-    (r"\.attn\.norm_added_(q|k)\.", r".text.heads.\1_norm."),
-    (r"\.attn\.add_(q|k|v)_proj\.", r".text.heads.to_\1."),
-    (r"\.attn\.", ".picture.heads."),
-    (r"\.ff\.net\.0\.proj\.", ".picture.ff.0."),
-    (r"\.ff\.net\.2\.", ".picture.ff.2."),
-    (r"\.ff_context\.net\.0\.proj\.", ".text.ff.0."),
-    (r"\.ff_context\.net\.2\.", ".text.ff.2."),
+    *JOINT,
 )
 ORIGINAL = (
     (r"^img_in\.", "patches_in.proj."),

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from nexus.hub.diffusers_config import refuse_others
+from nexus.hub.joint import JOINT
 from nexus.hub.source import Source
 from nexus.hub.tensors import State, join, load_strict, read_tensors, rename, swap_halves
 from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
@@ -14,28 +15,11 @@ from nexus.models.diffusion.mmdit import MMDiT, MMDiTConfig
 DIFFUSERS = (
     (r"^pos_embed\.pos_embed$", "positions"),
     (r"^pos_embed\.proj\.", "patches_in.proj."),
-    (r"^time_text_embed\.timestep_embedder\.linear_1\.", "time_embed.mlp.0."),
-    (r"^time_text_embed\.timestep_embedder\.linear_2\.", "time_embed.mlp.2."),
-    (r"^time_text_embed\.text_embedder\.linear_1\.", "summary_embed.0."),
-    (r"^time_text_embed\.text_embedder\.linear_2\.", "summary_embed.2."),
-    (r"^context_embedder\.", "text_in."),
-    (r"^norm_out\.linear\.", "norm_out.modulation.linear."),
     (r"^transformer_blocks\.", "blocks."),
-    (r"\.norm1\.linear\.", ".picture.modulation.linear."),
-    (r"\.norm1_context\.linear\.", ".text.modulation.linear."),
     (r"\.attn2\.to_out\.0\.", ".picture.self_attn.out."),
     (r"\.attn2\.norm_(q|k)\.", r".picture.self_attn.heads.\1_norm."),
     (r"\.attn2\.", ".picture.self_attn.heads."),
-    (r"\.attn\.to_out\.0\.", ".picture.out."),
-    (r"\.attn\.to_add_out\.", ".text.out."),
-    (r"\.attn\.norm_(q|k)\.", r".picture.heads.\1_norm."),
-    (r"\.attn\.norm_added_(q|k)\.", r".text.heads.\1_norm."),
-    (r"\.attn\.add_(q|k|v)_proj\.", r".text.heads.to_\1."),
-    (r"\.attn\.", ".picture.heads."),
-    (r"\.ff\.net\.0\.proj\.", ".picture.ff.0."),
-    (r"\.ff\.net\.2\.", ".picture.ff.2."),
-    (r"\.ff_context\.net\.0\.proj\.", ".text.ff.0."),
-    (r"\.ff_context\.net\.2\.", ".text.ff.2."),
+    *JOINT,
 )
 ORIGINAL = (
     (r"^pos_embed$", "positions"),

@@ -111,7 +111,8 @@ def sd3_file(pipe, **encoders):
 def flux_file(pipe):
     network = test_flux_transformer.original_state(pipe.transformer)
     encoders = {"clip_l": pipe.text_encoder, "t5xxl": pipe.text_encoder_2}
-    extra = {"text_encoders.clip_l.transformer.text_projection.weight": torch.eye(64)}  # which FLUX does not use
+    unused = torch.eye(pipe.text_encoder.config.hidden_size)
+    extra = {"text_encoders.clip_l.transformer.text_projection.weight": unused}
     return bundle(network, "vae.", pipe.vae.state_dict(), **encoders) | extra
 
 
@@ -223,3 +224,68 @@ def test_damage_is_named(tmp_path):
         save_file(changed, tmp_path / "flux.safetensors")
         with pytest.raises(ValueError, match=message):
             nexus.load(tmp_path / "flux.safetensors", device="cpu")
+
+
+def official(kind):
+    """A pipeline with the published widths: one or two blocks of each kind, one or two layers of each text encoder."""
+    if kind == "sd3":
+        network = diffusers.SD3Transformer2DModel(
+            sample_size=128,
+            num_layers=2,
+            num_attention_heads=24,
+            caption_projection_dim=1536,
+            joint_attention_dim=4096,
+            pooled_projection_dim=2048,
+            pos_embed_max_size=192,
+            in_channels=16,
+            out_channels=16,
+        )
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    else:
+        network = diffusers.FluxTransformer2DModel(num_layers=1, num_single_layers=1, guidance_embeds=True)
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    widths = {"vocab_size": 16, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_heads": 64, "num_layers": 1}
+    long = transformers.T5EncoderModel(transformers.T5Config(**widths, feed_forward_proj="gated-gelu"))
+    decoder = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=16,
+        scaling_factor=1.5305 if kind == "sd3" else 0.3611,
+        shift_factor=0.0609 if kind == "sd3" else 0.1159,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    parts = {"transformer": randomised(network, 0.02), "vae": randomised(decoder, 0.02), "scheduler": scheduler}
+    long, words = randomised(long, 0.005), tiny_tokenizer(False, 256 if kind == "sd3" else 512)
+    if kind == "flux":
+        parts |= {"text_encoder": clip(768), "tokenizer": tiny_tokenizer(True, 12)}
+        return diffusers.FluxPipeline(**parts, text_encoder_2=long, tokenizer_2=words)
+    parts |= {"text_encoder": clip(768, 768), "tokenizer": tiny_tokenizer(True, 12, pad="</s>")}
+    parts |= {"text_encoder_2": clip(1280, 1280, "gelu", pad=0), "tokenizer_2": tiny_tokenizer(True, 12)}
+    return diffusers.StableDiffusion3Pipeline(**parts, text_encoder_3=long, tokenizer_3=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sd3", "flux"])
+def test_files_at_the_official_widths(kind, tmp_path):
+    pipe = in_8_bits(official(kind), "transformer", "vae", "text_encoder_3" if kind == "sd3" else "text_encoder_2")
+    pipe.set_progress_bar_config(disable=True)
+    last = "3" if kind == "sd3" else "2"
+    words(pipe, tmp_path, "tokenizer", f"tokenizer_{last}")
+    more = {} if kind == "sd3" else {"max_sequence_length": 512}
+    theirs = theirs_of(pipe, guidance_scale=4.0, **more)
+    if kind == "sd3":
+        encoders = {"clip_l": pipe.text_encoder, "clip_g": pipe.text_encoder_2, "t5xxl": pipe.text_encoder_3}
+        state = sd3_file(pipe, **encoders)
+    else:
+        state = flux_file(pipe)
+    del pipe
+    whole = ("clip_l", "clip_g")  # these keep their precision
+    save_file(
+        {n: t if any(w in n for w in whole) else t.to(torch.float8_e4m3fn) for n, t in state.items()},
+        tmp_path / "a.safetensors",
+    )
+    del state
+    assert_same_pictures(nexus.load(tmp_path / "a.safetensors", device="cpu"), theirs, guidance_scale=4)

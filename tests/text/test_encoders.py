@@ -76,7 +76,10 @@ def test_a_damaged_file_is_refused(folder):
     from transformers import T5EncoderModel
 
     whole = (folder / "model.safetensors").read_bytes()
-    for content in (whole[: len(whole) // 2], b"version https://git-lfs.github.com/spec/v1\n"):
+    for content, said in (
+        (whole[: len(whole) // 2], "not a readable safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS in its place"),
+    ):
         (folder / "model.safetensors").write_bytes(content)
-        with pytest.raises(ValueError, match="not a readable safetensors file"):
+        with pytest.raises(ValueError, match=said):
             read_encoder(T5EncoderModel, folder)

@@ -383,3 +383,39 @@ def test_a_text_encoder_that_is_not_there_is_named(folder, tmp_path):
     shutil.rmtree(tmp_path / "pipeline/text_encoder")
     with pytest.raises(FileNotFoundError, match="text_encoder is missing; the folder holds model_index"):
         nexus.load(tmp_path / "pipeline", device="cpu")
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_the_official_widths_equals_the_reference(tmp_path):
+    """1.5's four sizes with one block each, CLIP-L with two layers of twelve, the whole autoencoder."""
+    import transformers
+
+    text = transformers.CLIPTextConfig(
+        vocab_size=16, hidden_size=768, intermediate_size=3072, num_hidden_layers=2, num_attention_heads=12,
+        bos_token_id=3, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    network = diffusers.UNet2DConditionModel(cross_attention_dim=768, layers_per_block=1)
+    decoder = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        scaling_factor=0.18215,
+    )
+    pipe = diffusers.StableDiffusionPipeline(
+        vae=randomised(decoder, 0.02),
+        text_encoder=randomised(transformers.CLIPTextModel(text), 0.02),
+        tokenizer=tiny_tokenizer(True, 77, pad="</s>"),
+        unet=randomised(network, 0.02),
+        scheduler=diffusers.DDIMScheduler(**DDIM),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    pipe.save_pretrained(tmp_path)
+    theirs = theirs_of(pipe, height=64, width=96, num_inference_steps=3)
+    del pipe, network
+    model = nexus.load(tmp_path, device="cpu")
+    assert [model.config.network.dims, model.config.size] == [(320, 640, 1280, 1280), (512, 512)]
+    assert_same_pictures(ours_of(model, height=64, width=96, n_steps=3), theirs)
