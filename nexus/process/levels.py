@@ -52,6 +52,10 @@ def straight(sigmas: Iterable[float | int], n_steps: float | int = 1000) -> Path
     return [*(Level(1 - float(s), float(s), float(s) * n_steps) for s in sigmas), DATA]
 
 
+def is_straight(path: Path) -> bool:
+    return all(abs(level.alpha + level.sigma - 1) < 1e-6 for level in path)
+
+
 def karras(most: float | int, least: float | int, steps: int, rho: float | int = 7.0) -> list[float]:
     """Noise levels whose rho-th roots are evenly spaced, both ends included (arXiv:2206.00364, eq. 5)."""
     _check(most, least, steps)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nexus.process.diffusion import DataField
-from nexus.process.levels import Path
-from nexus.process.solvers import consistency, ddim, ddpm, dpmpp_2m, heun
+from nexus.process.levels import Path, is_straight
+from nexus.process.solvers import consistency, ddim, ddpm, dpmpp_2m, flow_heun, heun
 from nexus.process.unipc import unipc
 
 Rngs = list[torch.Generator]
@@ -20,7 +20,7 @@ SOLVERS: dict[str, NamedSolver] = {
     "ddpm": lambda field, noise, path, rngs: ddpm(field, noise, path, rngs=rngs),
     "euler": lambda field, noise, path, rngs: ddim(field, noise, path),
     "euler-ancestral": lambda field, noise, path, rngs: ddim(field, noise, path, eta=1, rngs=rngs),
-    "heun": lambda field, noise, path, rngs: heun(field, noise, path),
+    "heun": lambda field, noise, path, rngs: (flow_heun if is_straight(path) else heun)(field, noise, path),
     "dpmpp-2m": lambda field, noise, path, rngs: dpmpp_2m(field, noise, path),
     "dpmpp-2m-sde": lambda field, noise, path, rngs: dpmpp_2m(field, noise, path, rngs=rngs),
     "unipc": lambda field, noise, path, rngs: unipc(field, noise, path),

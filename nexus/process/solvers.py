@@ -100,6 +100,19 @@ def heun(
         yield x
 
 
+def flow_heun(field: DataField, noise: State, path: Path) -> Iterator[State]:
+    """Heun's method along a straight path, in sigma itself, so that it starts from pure noise too; the last step is one
+    of Euler's."""
+    x = noise
+    for now, after in pairwise(path):
+        step, slope = after.sigma - now.sigma, (x - field(x, now)) / now.sigma
+        if after.sigma:
+            ahead = x + step * slope
+            slope = (slope + (ahead - field(ahead, after)) / after.sigma) / 2
+        x = x + step * slope
+        yield x
+
+
 def dpmpp_2m(
     field: DataField, noise: State, path: Path, *, rngs: list[torch.Generator] | None = None
 ) -> Iterator[State]:

@@ -118,10 +118,10 @@ def test_a_lora_for_another_base_names_the_first_layer_that_differs(image, folde
     from nexus.hub.lora import save_lora
 
     files = {}
-    for kind in ("noise", "sd3", "flux-dev"):
+    for kind in ("noise", "xl", "sd3", "flux-dev", "pixart-sigma"):
         network = load(folders(kind)[1], device="cpu").network
         files[kind] = tmp_path / f"{kind}.safetensors"
-        lora = LoRA.fresh(network, LoRAConfig(rank=2, targets=("attention", r"\.heads\.")))
+        lora = LoRA.fresh(network, LoRAConfig(rank=2, targets=("attention", r"\.heads\.", r"\.attn\.")))
         save_lora(files[kind], {"network": lora}, {"network": network})
     for kind, other in (("xl", "noise"), ("flux-dev", "sd3"), ("sd3", "flux-dev"), ("pixart-sigma", "sd3")):
         code, said = image(kind, "--lora", files[other], "--size", "32x32")

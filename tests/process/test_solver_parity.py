@@ -14,6 +14,7 @@ from nexus.process.consistency import consistency_field, latent_consistency_fiel
 from nexus.process.diffusion import clipped, data_field, dynamically_clipped
 from nexus.process.edm import edm_field
 from nexus.process.levels import DATA, Level, exploding, exponential, flow_sigmas, karras, shift_for, shifted, straight
+from nexus.process.named import SOLVERS
 from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import leading, linear, linspace, scaled_linear, trailing, without_last, zero_terminal_snr
 from nexus.process.solvers import consistency, ddim, ddpm, dpmpp_2m, heun
@@ -268,6 +269,19 @@ def test_euler_on_straight_paths(noise, shift, steps):
     assert_same(ddim(data_field(network, "flow"), noise, path), theirs, path)
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", STEPS)
+def test_heun_on_straight_paths(noise, shift, steps):
+    reference = diffusers.FlowMatchHeunDiscreteScheduler(shift=shift)
+    reference.set_timesteps(steps)
+    sigmas = reference.sigmas.double().unique(sorted=True).flip(0)
+    assert len(sigmas) == steps + 1 and sigmas[0] == 1
+    path = straight(sigmas[:-1].tolist())
+    states = reference_states(reference, noise)
+    theirs = kept([*states[1:-1:2], states[-1]], path)
+    assert_same(SOLVERS["heun"](data_field(network, "flow"), noise, path, []), theirs, path)
+
+
 def test_flux_shift_equals_the_reference():
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
@@ -287,17 +301,20 @@ def test_edm(noise, steps, second_order):
     assert_same((dpmpp_2m if second_order else ddim)(edm_field(network), start, path), theirs, path)
 
 
-@pytest.mark.parametrize("solver", ["dpmpp_2m", "unipc", "euler"])
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "unipc", "euler", "ddim"])
 def test_starting_midway(noise, solver):
     """Image-to-image: the rest of a path from a noised picture, as the reference's `set_begin_index` has it."""
     name = {
         "dpmpp_2m": "DPMSolverMultistepScheduler",
         "unipc": "UniPCMultistepScheduler",
         "euler": "EulerDiscreteScheduler",
+        "ddim": "DDIMScheduler",
     }
-    reference = getattr(diffusers, name[solver])(**BETAS, timestep_spacing="trailing")
+    more = {"clip_sample": False} if solver == "ddim" else {}
+    reference = getattr(diffusers, name[solver])(**BETAS, timestep_spacing="trailing", **more)
     reference.set_timesteps(20)
-    reference.set_begin_index(12)
+    if solver != "ddim":  # which keeps no count
+        reference.set_begin_index(12)
     path = SCHEDULE.path(trailing(1000, 20))[12:]
     picture = torch.linspace(-1, 1, 60).reshape(1, *SHAPE).expand(2, *SHAPE)
     start = path[0].alpha * picture + path[0].sigma * noise
@@ -307,7 +324,7 @@ def test_starting_midway(noise, solver):
         assert_same(ddim(field, start, path), theirs, path)
         return
     theirs = kept(reference_states(reference, start, timesteps=reference.timesteps[12:]), path)
-    assert_same({"dpmpp_2m": dpmpp_2m, "unipc": unipc}[solver](field, start, path), theirs, path)
+    assert_same({"dpmpp_2m": dpmpp_2m, "unipc": unipc, "ddim": ddim}[solver](field, start, path), theirs, path)
 
 
 def test_a_single_level_is_what_schedules_say():

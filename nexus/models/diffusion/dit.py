@@ -26,7 +26,7 @@ from nexus.process.schedule import NoiseSchedule, leading, linear, without_last
 from nexus.process.walk import Progress
 
 Label = int | str
-SOLVERS = ("ddim", "ddpm", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
+SOLVERS = ("ddim", "ddpm", "euler", "euler-ancestral", "heun", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
 _MULTISTEP = ("dpmpp-2m", "dpmpp-2m-sde", "unipc")  # they do better without the lowest step
 
 
@@ -108,7 +108,7 @@ class DiT(nn.Module):
             prompt: a class, by its number or by one of its names.
             height, width: in pixels, in multiples of 16 (officially); else the model's own.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
-            solver: one of ddim, ddpm, euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            solver: one of ddim, ddpm, euler, euler-ancestral, heun, dpmpp-2m, dpmpp-2m-sde, unipc.
             cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.

@@ -93,7 +93,7 @@ class Limits:
     own: Own
     multiple: int  # of width and height
     most_steps: int
-    solvers: tuple[str, ...] = ("euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
+    solvers: tuple[str, ...] = ("euler", "euler-ancestral", "heun", "dpmpp-2m", "dpmpp-2m-sde", "unipc")
     guidance: Guidance = "steered"
     longest: int = 16_384  # side in pixels
     wordless: bool = False  # an empty prompt is fine: it asks for nothing in particular

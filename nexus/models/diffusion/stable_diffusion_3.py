@@ -102,7 +102,7 @@ class StableDiffusion3(nn.Module):
         Args:
             height, width: in pixels, in multiples of 16 (officially); else the model's own, or those of `image`.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
-            solver: one of euler, euler-ancestral, dpmpp-2m, dpmpp-2m-sde, unipc.
+            solver: one of euler, euler-ancestral, heun, dpmpp-2m, dpmpp-2m-sde, unipc.
             cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
             image: a picture to start from, of which the last `strength` of the steps changes what they can.
             mask: of the picture's size, white where it is painted anew.

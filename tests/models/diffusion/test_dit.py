@@ -120,7 +120,7 @@ def test_learns_which_latents_a_class_has():
         ("umbrela", {}, "no class is called 'umbrela'; nearest: umbrella"),
         (1, {"height": 17}, "multiples of 16, got 16x17; nearest is 16x16"),
         (1, {"n_steps": 0}, "from 1 to 999"),
-        (1, {"solver": "heun"}, "solver must be one of ddim"),
+        (1, {"solver": "lcm"}, "solver must be one of ddim"),
     ],
 )
 def test_bad_input_is_refused_before_work(folder, prompt, settings, message):

@@ -287,6 +287,17 @@ def test_long_and_weighted_prompts_are_read(model):
     torch.testing.assert_close(halved[:, 3:], plain[:, 3:])
 
 
+def test_xl_reads_prompts_beyond_a_window_with_both_encoders(tmp_path):
+    built_xl().save_pretrained(tmp_path)
+    model, long = nexus.load(tmp_path, device="cpu"), " ".join(PROMPTS * 3)
+    text, pooled = model.text_encoder([long, "a boat"])
+    assert text.shape == (2, 3 * 12, 16 + 12) and pooled.shape == (2, 10)
+    other, _ = model.text_encoder([long.removesuffix("whale") + "boat", "a boat"])
+    for states, changed in zip(text[:1].split([16, 12], 2), other[:1].split([16, 12], 2), strict=True):
+        assert torch.equal(states[:, :24], changed[:, :24]) and not torch.equal(states[:, 24:], changed[:, 24:])
+    assert np.abs(ours_of(model, [long]) - ours_of(model, [long.removesuffix("whale") + "boat"])).max() > 1e-4
+
+
 def test_progress_is_told_and_can_stop_it(model):
     seen = []
     model.generate("a boat", n_steps=3, progress=lambda done, total: seen.append((done, total)))
