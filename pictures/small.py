@@ -83,10 +83,10 @@ def begun(build: Callable[[], Network]) -> Network:
         return build()
 
 
-def dit(steps: int = 1500) -> Image:
+def dit(steps: int = 4000) -> Image:
     """Digits by a transformer over 16 patches of two by two pixels."""
     network = DiTTransformerConfig(
-        n_layers=4, n_heads=4, head_dim=24, in_channels=1, out_channels=1, sample_size=SIDE, n_classes=10
+        n_layers=2, n_heads=2, head_dim=32, in_channels=1, out_channels=1, sample_size=SIDE, n_classes=10
     )
     config = DiTConfig(network=network, size=(SIDE, SIDE), guided_channels=1)
     model = begun(lambda: DiT(config))
@@ -166,7 +166,7 @@ def said(batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
 
 
 PICTURES = {
-    "dit": Picture(draw=dit, brief={"steps": 400}),
+    "dit": Picture(draw=dit, brief={"steps": 1500}),
     "mmdit": Picture(draw=mmdit, brief={"steps": 500}),
     "flux": Picture(draw=flux, brief={"steps": 500}),
 }
