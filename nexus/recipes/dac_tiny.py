@@ -48,10 +48,6 @@ class DacTiny(SoundRecipe[Dac]):
     length: int = 6400  # samples of a crop; the paper's have 0.38 s
     adversarial: DacJudges = DacJudges(start=1500, items=3)
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> Dac:
         return Dac(self.model)
 
@@ -61,9 +57,6 @@ class DacTiny(SoundRecipe[Dac]):
 
     def heard(self, model: Dac, batch: Batch, generator: torch.Generator) -> Tensor:
         return model(batch["waveform"], generator=generator).waveform
-
-    def again(self, model: Dac, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 recipe = DacTiny()

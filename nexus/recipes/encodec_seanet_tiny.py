@@ -52,10 +52,6 @@ class EncodecSEANetTiny(SoundRecipe[Encodec]):
     length: int = 12000  # samples of a crop; the paper's have a second
     adversarial: EncodecJudges = EncodecJudges(start=2000, items=4)
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> Encodec:
         return Encodec(self.model)
 
@@ -84,9 +80,6 @@ class EncodecSEANetTiny(SoundRecipe[Encodec]):
         """By way of the codes, for the codebooks follow in the model's turn alone."""
         codes = model.quantizer.encode(model.encoder(batch["waveform"]), model.random_depth(generator))
         return model.decoder(model.quantizer.decode(codes))[..., : batch["waveform"].shape[-1]]
-
-    def again(self, model: Encodec, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 recipe = EncodecSEANetTiny()

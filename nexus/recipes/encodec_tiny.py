@@ -46,10 +46,6 @@ class EncodecTiny(SoundRecipe[Encodec]):
     stft_weight: float = 0.25
     tone_weight: float = 0.5  # of the distance between semitones
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> Encodec:
         codec = Encodec(self.model)
         synthesis = codec.decoder.layers[2]
@@ -89,9 +85,6 @@ class EncodecTiny(SoundRecipe[Encodec]):
         tone = F.l1_loss(self.semitones(model, output), self.semitones(model, waveform))
         total = mel + self.stft_weight * stft + self.tone_weight * tone
         return output, {"loss": total, "mel": mel.detach(), "stft": stft.detach(), "tones": tone.detach()}
-
-    def again(self, model: Encodec, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
     def semitones(self, codec: Encodec, waveform: Float[Tensor, "B 1 L"]) -> Float[Tensor, "B S N"]:
         """How loud each semitone sounds, as the encoder hears it; whole windows, a quarter apart."""

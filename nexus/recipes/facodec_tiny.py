@@ -47,10 +47,6 @@ class FACodecTiny(SoundRecipe[TaughtFACodec]):
     mel_weight: float = 15.0  # beside the predictors' losses, of one each
     adversarial: DacJudges = field(default_factory=lambda: DacJudges(start=3000, items=3))
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def speakers(self) -> list[str]:
         return sorted({utterance.speaker for utterance in read_manifest(self.corpus, "train")})
 

@@ -66,10 +66,6 @@ class FSQTiny(SoundRecipe[FSQCodec]):
     length: int = 9600  # samples of a crop, 0.4 s
     adversarial: FSQJudges = FSQJudges(start=1500, items=3)
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> FSQCodec:
         """Starts with signals at a size that the levels can tell; by torch's own all sound would have one code."""
         model = FSQCodec(self.model)
@@ -85,9 +81,6 @@ class FSQTiny(SoundRecipe[FSQCodec]):
 
     def heard(self, model: FSQCodec, batch: Batch, generator: torch.Generator) -> Tensor:
         return model(batch["waveform"]).waveform
-
-    def again(self, model: FSQCodec, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 recipe = FSQTiny()

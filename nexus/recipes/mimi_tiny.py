@@ -66,10 +66,6 @@ class MimiTiny(SoundRecipe[Mimi]):
     commitment_weight: float = 1.0
     semantic_weight: float = 1.0
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> Mimi:
         return Mimi(self.model)
 
@@ -97,9 +93,6 @@ class MimiTiny(SoundRecipe[Mimi]):
         """By way of the codes, for the codebooks follow in the model's turn alone."""
         codes = model.quantizer.encode(model.latent(batch["waveform"]), model.random_depth(generator))
         return model.sound(model.quantizer.decode(codes))[..., : batch["waveform"].shape[-1]]
-
-    def again(self, model: Mimi, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 recipe = MimiTiny()

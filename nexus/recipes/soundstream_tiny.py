@@ -55,10 +55,6 @@ class SoundStreamTiny(SoundRecipe[SoundStream]):
     mel_weight: float = MEL_WEIGHT
     commitment_weight: float = 1.0
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> SoundStream:
         return SoundStream(self.model)
 

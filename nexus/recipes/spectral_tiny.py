@@ -39,10 +39,6 @@ class SpectralTiny(CropRecipe[SpectralCodec]):
     loudness_weight: float = 4.0
     commitment_weight: float = 0.5
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> SpectralCodec:
         codec = SpectralCodec(self.model)
         start_from_vocoder(codec.decoder.layers[0], load(self.vocoder, device="cpu").state_dict(), self.vocoder)
@@ -74,9 +70,6 @@ class SpectralTiny(CropRecipe[SpectralCodec]):
         random = torch.randint(1, n + 1, (n_items,), generator=generator)
         full = torch.rand(n_items, generator=generator) < self.full_share
         return torch.where(full, n, random)
-
-    def again(self, model: SpectralCodec, waveform: Tensor) -> Tensor:
-        return model.decode(model.encode(waveform), length=waveform.shape[-1])
 
 
 def start_from_vocoder(network: nn.Module, learnt: Mapping[str, Tensor], name: str) -> None:

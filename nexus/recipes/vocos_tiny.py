@@ -30,10 +30,6 @@ class VocosTiny(SoundRecipe[Vocos]):
     adversarial: AdversarialConfig = AdversarialConfig(start=2200)
     stft_weight: float = 0.25
 
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
     def build(self) -> Vocos:
         model = Vocos(self.model)
         if self.start:

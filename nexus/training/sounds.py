@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from numpy import ndarray
@@ -32,6 +32,7 @@ class Sounding(Protocol):
 class CropRecipe(Recipe, Generic[Model]):
     """A recipe that learns from crops of recordings says what it builds and how that gives a recording back."""
 
+    model: Any  # the config of what is built
     sources: tuple[str, ...] = ("speech", "music", "sound")  # in equal shares of a batch
     corpus: str = "../shared/data/speech"
     cache: str = "runs/cache"
@@ -40,17 +41,18 @@ class CropRecipe(Recipe, Generic[Model]):
     sample_seconds: int = 8  # of what is to be heard of each source
 
     @property
-    @abstractmethod
     def sample_rate(self) -> int:
         """Of what the model hears."""
+        return self.model.sample_rate
 
     @abstractmethod
     def build(self) -> Model:
         """The model before its first step."""
 
-    @abstractmethod
     def again(self, model: Model, waveform: Tensor) -> Tensor:
-        """A recording [1, 1, L] as it is in use, for samples."""
+        """A recording [1, 1, L] as it is in use, for samples; by default by way of a codec's codes."""
+        codec = cast(Any, model)
+        return codec.decode(codec.encode(waveform), length=waveform.shape[-1])
 
     def networks(self) -> dict[str, nn.Module]:
         return {"model": self.build()}
