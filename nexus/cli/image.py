@@ -1,7 +1,7 @@
 """`nexus image`: pictures from a description, from another picture, or into a part of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from nexus.cli.adapters import Added
 from nexus.cli.clip import STILLS, Maker
 from nexus.cli.options import Cache, Device, Json, Model, Output, Prompt, Seed
 from nexus.cli.video import read_size
+
+if TYPE_CHECKING:
+    from nexus.media.image import Image
 
 IMAGE = Maker(
     doing="painting",
@@ -53,6 +56,9 @@ def image(
     strength: Annotated[
         float | None, typer.Option("--strength", min=0.0, max=1.0, help="How much of --image to change.")
     ] = None,
+    extend: Annotated[
+        str | None, typer.Option("--extend", help="Go on beyond --image by pixels LEFT,TOP,RIGHT,BOTTOM: 64,0,64,0.")
+    ] = None,
     lora: Annotated[list[str] | None, typer.Option("--lora", help="A LoRA's file, as FILE or FILE:WEIGHT.")] = None,
     control: Annotated[
         list[str] | None,
@@ -87,6 +93,8 @@ def image(
         raise ValueError(f"--{'mask' if mask is not None else 'strength'} says how --image changes; give --image too")
     height, width = (None, None) if size is None else read_size(size)
     begun, painted = (None if path is None else Image.load(path) for path in (start, mask))
+    if extend is not None:
+        begun, painted = beyond(begun, painted, extend)
     if begun is not None and painted is not None:  # before a model is loaded
         from nexus.models.diffusion.request import check_mask
 
@@ -111,3 +119,20 @@ def image(
         mask=painted,
         strength=strength,
     )
+
+
+def beyond(image: "Image | None", mask: "Image | None", sides: str) -> "tuple[Image, Image]":
+    """A picture on a larger canvas and the mask of what is new.
+
+    Raises:
+        ValueError: no picture, a mask besides, or sides that are not four numbers or can't be.
+    """
+    from nexus.models.diffusion.outpainting import extended
+
+    if image is None or mask is not None:
+        raise ValueError("--extend goes on beyond --image, and says itself where: give --image, and no --mask")
+    parts = sides.split(",")
+    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError(f"--extend {sides!r} is not LEFT,TOP,RIGHT,BOTTOM in pixels, such as 64,0,64,0")
+    left, top, right, bottom = map(int, parts)
+    return extended(image, left=left, top=top, right=right, bottom=bottom)

@@ -5,6 +5,7 @@ The reference class is an example beside diffusers, not in the package; its bloc
 
 import pytest
 import torch
+from learning import assert_learns_alone
 from references import assert_same, randomised, renamed
 from torch import nn
 
@@ -140,16 +141,7 @@ def test_a_fresh_one_adds_nothing_and_learns_alone():
         found = control(base, x, time, control.text_keys(base, text), seen, mask)
         return (base(x, time, text, mask, beside=control.for_blocks(found, base)) - wanted).square().mean()
 
-    first = error()
-    assert first.item() == pytest.approx((0.3 * seen).square().mean().item())
-    optimizer = torch.optim.Adam(control.parameters(), lr=1e-2)
-    for _ in range(15):
-        optimizer.zero_grad()
-        error().backward()
-        optimizer.step()
-    assert error() < 0.8 * first
-    assert all(p.grad is None for p in base.parameters())
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in control.parameters())
+    assert_learns_alone(control, base, error, (0.3 * seen).square().mean())
 
 
 def test_what_is_none_is_refused(tmp_path):

@@ -62,6 +62,13 @@ def test_the_line_of_the_handbook(kind, image):
     assert image(kind, "--steps", 3, "--solver", "dpmpp-2m", "--size", "48x32", *guided, *part) == (0, "")
 
 
+@pytest.mark.parametrize("kind", ["noise", "sd3"])
+def test_a_picture_goes_on_beyond_its_edges(kind, image, tmp_path):
+    assert image(kind, "--steps", 2, "--image", "a.png", "--extend", "16,0,0,32") == (0, "")
+    made = Image.load(tmp_path / "o.png")
+    assert (made.width, made.height) == (64, 64)
+
+
 # What is asked for, of which kinds, and what is said.
 REFUSED = [
     (OF_WORDS, ("--size", "31x33"), "got 31x33; nearest is 32x32"),
@@ -72,6 +79,9 @@ REFUSED = [
     (OF_WORDS, ("--image", "a.png", "--mask", "small.png"), "mask must be of the image's size, 48x32, got 16x16"),
     (OF_WORDS, ("--image", "a.png", "--mask", "black.png"), "the mask is black everywhere"),
     (OF_WORDS, ("--image", "a.png", "--strength", 0), "strength must be above 0"),
+    (("noise",), ("--image", "a.png", "--extend", "5,0,0,0"), "multiples of 8, got 53x32; nearest is 56x32"),
+    (("noise",), ("--image", "a.png", "--extend", "wide"), "'wide' is not LEFT,TOP,RIGHT,BOTTOM in pixels"),
+    (("noise",), ("--extend", "8,0,0,0"), "--extend goes on beyond --image"),
     (OF_CLASSES, ("--image", "a.png"), "has no setting 'image'; leave --image out"),
     (OF_WORDS + OF_CLASSES, ("--steps", 0), "greater than or equal to 1"),
     (("noise", "xl", "lcm", "dit"), ("--steps", 1000), "n_steps must be from 1 to 999, got 1000"),

@@ -111,6 +111,7 @@ SCHEDULERS = {
     "dpmpp-2m": ("DPMSolverMultistepScheduler", BETAS | {"timestep_spacing": "leading"}),
     "dpmpp-2m-sde": ("DPMSolverMultistepScheduler", BETAS | {"algorithm_type": "sde-dpmsolver++"}),
     "unipc": ("UniPCMultistepScheduler", BETAS),
+    "lcm": ("LCMScheduler", BETAS | {"clip_sample": False, "set_alpha_to_one": True}),  # as LCM-LoRAs are sampled
     "karras": ("DPMSolverMultistepScheduler", BETAS | {"use_karras_sigmas": True}),
 }
 
