@@ -19,6 +19,7 @@ KINDS = {
     "mimi": ("nexus.codecs.mimi", "MimiConfig", "Mimi"),
     "facodec": ("nexus.codecs.facodec", "FACodecConfig", "FACodec"),
     "spectral-codec": ("nexus.codecs.spectral_codec", "SpectralCodecConfig", "SpectralCodec"),
+    "spectral-vocoder": ("nexus.codecs.spectral_vocoder", "SpectralVocoderConfig", "SpectralVocoder"),
     "fsq-codec": ("nexus.codecs.fsq_codec", "FSQCodecConfig", "FSQCodec"),
     "semantic": ("nexus.codecs.semantic", "SemanticConfig", "SemanticTokens"),
     "vocos": ("nexus.codecs.vocos", "VocosConfig", "Vocos"),

@@ -44,7 +44,7 @@ KEEPING = (
     spectra_judge,
     pitch_judge,
 )
-KINDS = ("F5TTS", "Encodec", "Vocos")
+KINDS = ("F5TTS", "Encodec", "SpectralCodec", "Vocos", "SpectralVocoder")
 PROMPT = 3.0  # seconds of a voice
 
 
