@@ -1,5 +1,7 @@
 """IP-Adapters against diffusers' `load_ip_adapter` on random weights, through files laid out as h94/IP-Adapter's."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -24,56 +26,69 @@ SD_15 = {
     "attention_head_dim": 4,
 }
 WIDTHS = [8, 8, 8, 16]  # of the cross-attentions as files count them: down, up, the middle
-VISION, EMBEDDED = 16, 10
 
 
-def made(folder):
+@dataclass(frozen=True)
+class Sizes:
+    text: int = 12
+    vision: int = 16
+    embedded: int = 10
+    hidden: int = 20  # the resampler's
+    heads: int = 2  # the resampler's, of 64 channels
+    spread: float = 0.3
+
+
+TINY, OFFICIAL = Sizes(), Sizes(text=768, vision=1280, embedded=1024, hidden=768, heads=12, spread=0.03)
+
+
+def made(folder, sizes=TINY, **changes):
     """A U-Net and a vision encoder with weights that matter everywhere."""
     torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(**SD_15).eval()
-    sizes = {"hidden_size": VISION, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
-    config = transformers.CLIPVisionConfig(image_size=28, patch_size=7, projection_dim=EMBEDDED, **sizes)
+    unet = diffusers.UNet2DConditionModel(**(SD_15 | changes)).eval()
+    n = {"hidden_size": sizes.vision, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = transformers.CLIPVisionConfig(image_size=28, patch_size=7, projection_dim=sizes.embedded, **n)
     vision = transformers.CLIPVisionModelWithProjection(config).eval()
     with torch.no_grad():
         for parameter in (*unet.parameters(), *vision.parameters()):
-            parameter.add_(0.15 * torch.randn_like(parameter))
+            parameter.add_(sizes.spread / 2 * torch.randn_like(parameter))
     unet.save_pretrained(folder / "unet")
     vision.save_pretrained(folder / "models/image_encoder")
     return unet
 
 
-def drawn(**shapes):
-    return {
-        name.replace("_w", ".weight").replace("_b", ".bias"): 0.3 * torch.randn(shape) for name, shape in shapes.items()
-    }
-
-
-def projection(kind):
-    """The image_proj half of a file, by its published names."""
+def drawn(sizes, shapes):
     torch.manual_seed(1)
+    return {name: sizes.spread * torch.randn(shape) for name, shape in shapes.items()}
+
+
+def projection(kind, sizes=TINY):
+    """The image_proj half of a file, by its published names."""
+    text, vision, hidden, inner = sizes.text, sizes.vision, sizes.hidden, 64 * sizes.heads
     if kind == "plain":
-        return drawn(proj_w=(48, EMBEDDED), proj_b=(48,), norm_w=(12,), norm_b=(12,))
+        shapes = {"proj.weight": (4 * text, sizes.embedded), "proj.bias": (4 * text,)}
+        return drawn(sizes, shapes | {"norm.weight": (text,), "norm.bias": (text,)})
     if kind == "full":
-        first = {"proj.0.weight": (VISION, VISION), "proj.0.bias": (VISION,), "proj.2.weight": (12, VISION)}
-        return drawn(**first, **{"proj.2.bias": (12,), "proj.3.weight": (12,), "proj.3.bias": (12,)})
-    shapes = {"latents": (1, 5, 20), "proj_in.weight": (20, VISION), "proj_in.bias": (20,)}
-    shapes |= {"proj_out.weight": (12, 20), "proj_out.bias": (12,), "norm_out.weight": (12,), "norm_out.bias": (12,)}
+        shapes = {"proj.0.weight": (vision, vision), "proj.0.bias": (vision,), "proj.2.weight": (text, vision)}
+        return drawn(sizes, shapes | {"proj.2.bias": (text,), "proj.3.weight": (text,), "proj.3.bias": (text,)})
+    shapes = {"latents": (1, 5, hidden), "proj_in.weight": (hidden, vision), "proj_in.bias": (hidden,)}
+    shapes |= {"proj_out.weight": (text, hidden), "proj_out.bias": (text,)}
+    shapes |= {"norm_out.weight": (text,), "norm_out.bias": (text,)}
     for i in range(4):
         for norm in (f"layers.{i}.0.norm1", f"layers.{i}.0.norm2", f"layers.{i}.1.0"):
-            shapes |= {f"{norm}.weight": (20,), f"{norm}.bias": (20,)}
-        shapes |= {f"layers.{i}.0.to_q.weight": (128, 20), f"layers.{i}.0.to_kv.weight": (256, 20)}
-        shapes |= {f"layers.{i}.0.to_out.weight": (20, 128)}
-        shapes |= {f"layers.{i}.1.1.weight": (80, 20), f"layers.{i}.1.3.weight": (20, 80)}
-    return {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
+            shapes |= {f"{norm}.weight": (hidden,), f"{norm}.bias": (hidden,)}
+        shapes |= {f"layers.{i}.0.to_q.weight": (inner, hidden), f"layers.{i}.0.to_kv.weight": (2 * inner, hidden)}
+        shapes |= {f"layers.{i}.0.to_out.weight": (hidden, inner)}
+        shapes |= {f"layers.{i}.1.1.weight": (4 * hidden, hidden), f"layers.{i}.1.3.weight": (hidden, 4 * hidden)}
+    return drawn(sizes, shapes)
 
 
-def halves(kind, widths=WIDTHS):
+def halves(kind, widths=WIDTHS, sizes=TINY):
     attention = {
-        f"{2 * i + 1}.to_{part}_ip.weight": 0.3 * torch.randn(width, 12)
+        f"{2 * i + 1}.to_{part}_ip.weight": sizes.spread * torch.randn(width, sizes.text)
         for i, width in enumerate(widths)
         for part in "kv"
     }
-    return {"image_proj": projection(kind), "ip_adapter": attention}
+    return {"image_proj": projection(kind, sizes), "ip_adapter": attention}
 
 
 def write(path, content):
@@ -91,9 +106,27 @@ def picture(height=40, width=33):
     ("kind", "suffix"), [("plain", ".bin"), ("plain", ".safetensors"), ("plus", ".safetensors"), ("full", ".bin")]
 )
 def test_equals_the_reference(kind, suffix, tmp_path):
+    assert_equals_the_reference(kind, suffix, tmp_path, made(tmp_path), halves(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "plus"])
+def test_equals_the_reference_at_the_official_widths(kind, tmp_path):
+    """Two of four sizes of Stable Diffusion 1.5, whole projections and resamplers."""
+    more = {
+        "block_out_channels": (320, 640),
+        "norm_num_groups": 32,
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+    }
+    unet = made(tmp_path, OFFICIAL, **more)
+    content = halves(kind, [320, 320, 320, 640], OFFICIAL)
+    assert_equals_the_reference(kind, ".safetensors", tmp_path, unet, content, OFFICIAL)
+
+
+def assert_equals_the_reference(kind, suffix, tmp_path, unet, content, sizes=TINY):
     """What is seen, the tokens, and the prediction of a batch of a picture and nothing."""
-    unet = made(tmp_path)
-    write(tmp_path / f"models/ip-adapter_sd15{suffix}", halves(kind))
+    write(tmp_path / f"models/ip-adapter_sd15{suffix}", content)
     ours = load_conditional_unet(Source("tiny", tmp_path / "unet")).eval()
     adapter = load_ip_adapter(tmp_path / f"models/ip-adapter_sd15{suffix}", ours)
 
@@ -109,7 +142,7 @@ def test_equals_the_reference(kind, suffix, tmp_path):
     seen = torch.cat([adapter.encoder.nothing(hidden=hidden), adapter.encoder([picture()], hidden=hidden)])
     torch.testing.assert_close(seen, embeds.flatten(0, 1), atol=1e-5, rtol=1e-4)
 
-    x, step, text = torch.randn(2, 4, 9, 12), torch.tensor([3, 871]), torch.randn(2, 7, 12)
+    x, step, text = torch.randn(2, 4, 9, 12), torch.tensor([3, 871]), torch.randn(2, 7, sizes.text)
     with torch.no_grad():
         theirs = unet(x, step, text, added_cond_kwargs={"image_embeds": [embeds]}).sample
         told = adapter.tell(ours.hear(text), adapter.project(seen), 0.6)
