@@ -200,13 +200,17 @@ class FACodec(ConvolutionalCodec):
         return self.losses(self(batch["waveform"], generator), batch["waveform"])
 
     def losses(
-        self, result: FACodecOutput, waveform: Float[Tensor, "B 1 L"], mel_weight: float = 1.0
+        self,
+        result: FACodecOutput,
+        waveform: Float[Tensor, "B 1 L"],
+        mel_weight: float = 1.0,
+        commitment_weight: float = COMMITMENT_WEIGHT,
     ) -> dict[str, Tensor]:
         """`loss` of a result that is there already, as adversarial training and predictors have it."""
         mel = mel_distance(result.waveform, waveform, self.sample_rate)
         commitment = torch.stack([factor.commitment for factor in result.factors]).sum()
         codebook = torch.stack([factor.codebook for factor in result.factors]).sum()
-        total = mel_weight * mel + codebook + COMMITMENT_WEIGHT * commitment
+        total = mel_weight * mel + codebook + commitment_weight * commitment
         figures = {"mel": mel.detach(), "commitment": commitment.detach(), "codebook": codebook.detach()}
         perplexity = torch.cat([factor.perplexity for factor in result.factors])
         codes = torch.cat([factor.codes for factor in result.factors], dim=1)

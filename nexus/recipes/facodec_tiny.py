@@ -4,7 +4,8 @@ No weights come along: this is how to train one. Prosody and content learn from 
 pitch, phones and the speaker are predicted behind reversed gradients from what must not tell them. Labels are the
 corpus's own: phones by its alignment, pitch by YIN. DAC's discriminators join once `adversarial.start` is reached.
 
-Deviation: the weights of the predictors' losses are one each.
+Deviation: the weights of the predictors' losses are one each. Commitment has DAC's weight, fifty times FACodec's own,
+at which latents ran away from the codebooks of a small one within forty steps.
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from nexus.codecs.facodec import FACodec, FACodecConfig
 from nexus.codecs.facodec_predictors import Labels, Predictors, PredictorsConfig, TaughtFACodec
 from nexus.data.labelled_speech import LabelledSpeech
 from nexus.data.speech import read_manifest
+from nexus.nn.chain import Chain
+from nexus.nn.unit_variance import keep_variance
 from nexus.recipes.dac_tiny import DacJudges
 from nexus.text.phonemes import SYMBOLS
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, OptimizerConfig
@@ -45,21 +48,29 @@ class FACodecTiny(SoundRecipe[TaughtFACodec]):
     sources: tuple[str, ...] = ("speech",)
     length: int = 9600  # samples of a crop: 48 frames
     mel_weight: float = 15.0  # beside the predictors' losses, of one each
+    commitment_weight: float = 0.25
     adversarial: DacJudges = field(default_factory=lambda: DacJudges(start=3000, items=3))
 
     def speakers(self) -> list[str]:
         return sorted({utterance.speaker for utterance in read_manifest(self.corpus, "train")})
 
     def build(self) -> TaughtFACodec:
+        """Starts with latents of the codebooks' size; by torch's own they are hundreds of times smaller, and the first
+        steps' biases make one code of all frames."""
+        codec = FACodec(self.model)
+        keep_variance(codec.encoder, 0.1 * torch.randn(4, 1, self.length))
+        keep_variance(
+            Chain(*codec.decoder.layers[:-2]), torch.randn(4, self.model.dim, self.length // codec.hop_length)
+        )
         sizes = PredictorsConfig(dim=self.model.dim, n_phones=len(SYMBOLS), n_speakers=len(self.speakers()))
-        return TaughtFACodec(FACodec(self.model), Predictors(sizes))
+        return TaughtFACodec(codec, Predictors(sizes))
 
     def reconstruct(
         self, model: TaughtFACodec, batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         result = model.codec(batch["waveform"], generator, guided=True)
         labels = Labels(*(batch[name] for name in ("phones", "pitch", "voiced", "speakers")))
-        losses = model.codec.losses(result, batch["waveform"], self.mel_weight)
+        losses = model.codec.losses(result, batch["waveform"], self.mel_weight, self.commitment_weight)
         taught = model.predictors.loss(result, labels)
         return result.waveform, taught | losses | {"loss": losses["loss"] + taught["loss"]}
 

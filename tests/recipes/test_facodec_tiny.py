@@ -66,6 +66,15 @@ def test_losses_fall(recipe, tmp_path):
     assert codec.decode(codec.encode(x), codec.timbre(x), 700).shape == x.shape
 
 
+def test_latents_start_at_the_size_of_the_codebooks(recipe):
+    """Where they are hundreds of times smaller, a bias of a few steps is all that a codebook sees."""
+    torch.manual_seed(0)
+    codec, batch = recipe.build().codec, recipe.dataset("train")[0]
+    latent = codec.encoder(batch["waveform"])
+    assert 0.3 < latent.std() < 5
+    assert 0.1 < codec.content.codebooks[0].proj_in(latent).std() < 5
+
+
 def test_every_part_learns(recipe):
     torch.manual_seed(0)
     model, batch = recipe.build(), recipe.dataset("train")[0]
