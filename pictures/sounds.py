@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from nexus.codecs.encodec import Encodec
+from nexus.codecs.spectral_codec import SpectralCodec
 from nexus.codecs.vocos import Vocos
 from nexus.media.audio import Audio
 from nexus.media.features import chroma, log_mel
@@ -33,6 +34,20 @@ def encodec(codec: Encodec) -> Image:
     heard = {
         f"{k} codebook{'s' * (k > 1)}, {k * rate:.1f} kb/s": _sound(codec.decode(codes[:, :k], sound.length))
         for k in (1, 2, codes.shape[1])
+    }
+    return spectrograms({"the recording": sound} | heard)
+
+
+@torch.no_grad()
+def spectral_codec(codec: SpectralCodec) -> Image:
+    """A recording with one codebook, three, and all six."""
+    sound = recording()
+    codes = codec.encode(sound.tensor()[None])
+    heard = {
+        f"{k} codebook{'s' * (k > 1)}, {codec.bitrate_of(k) / 1000:.1f} kb/s": _sound(
+            codec.decode(codes[:, :k], sound.length)
+        )
+        for k in (1, 3, codes.shape[1])
     }
     return spectrograms({"the recording": sound} | heard)
 
@@ -88,6 +103,7 @@ def _sound(waveform: torch.Tensor) -> Audio:
 
 PICTURES = {
     "encodec": Picture(draw=encodec, models=("nexus/encodec-tiny",)),
+    "spectral-codec": Picture(draw=spectral_codec, models=("nexus/spectral-tiny",)),
     "vocos": Picture(draw=vocos, models=("nexus/vocos-tiny",)),
     "f5tts": Picture(draw=f5tts, models=("nexus/f5tts-tiny",)),
     "f5tts-flow": Picture(draw=f5tts_flow, models=("nexus/f5tts-tiny",)),

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nexus.hub.source import Source, read_json
+from nexus.nn.rows8 import unpacked
 from nexus.text.files import POINTER, is_pointer
 
 State = dict[str, Tensor]
@@ -87,7 +88,7 @@ def tensor_names(source: Source | Path) -> set[str]:
 def _read_file(path: Path) -> State:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return unpacked(load_file(path))
         except SafetensorError as error:
             why = POINTER if is_pointer(path) else error
             raise ValueError(f"{path}: not a readable safetensors file ({why})") from None

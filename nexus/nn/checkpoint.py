@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nexus.nn.rows8 import packed
+
 C = TypeVar("C")
 
 
@@ -52,7 +54,8 @@ def save_folder(
     licence: str = "Apache-2.0",
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes `module` as our own weights folder; floating tensors are stored in `dtype` where given.
+    """Writes `module` as our own weights folder; floating tensors are stored in `dtype` where given
+    (int8: large matrices by `nexus.nn.rows8`, the rest in half precision).
 
     `parts` names, by attribute, the other models that complete this one (`{"codec": "nexus/encodec-tiny"}`); their
     tensors stay in their own folders.
@@ -63,7 +66,8 @@ def save_folder(
     folder.mkdir(parents=True, exist_ok=True)
     parts = dict(parts or {})
     own = {name: tensor for name, tensor in module.state_dict().items() if name.split(".")[0] not in parts}
-    state = {name: _storable(tensor, dtype) for name, tensor in own.items()}
+    state = {name: _storable(tensor, torch.float16 if dtype == torch.int8 else dtype) for name, tensor in own.items()}
+    state = packed(state) if dtype == torch.int8 else state
     description = {"kind": kind, "config": dataclasses.asdict(config), "parts": parts, "licence": licence}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as draft:
         save_file(state, Path(draft) / "model.safetensors")

@@ -2,6 +2,10 @@
 
 94 frames a second, 6 codebooks of 1024, of which the first few do alone. Latent and codebooks start in closed form, the
 decoder's blocks as those of `nexus/vocos-tiny`, which knows mel frames; from there everything learns together.
+
+What moved PESQ on held-out speech: this start (1.85 before the first step; from random weights, coding waveforms, 1.03
+after 400), coding magnitudes instead of waveforms (2.08 after 1,000 steps), low bins weighing more (2.50 after 1,000
+more). What did not: complex spectra in the input, in the distances, and first phases for the search.
 """
 
 from collections.abc import Mapping
@@ -25,7 +29,7 @@ def tiny() -> SpectralCodecConfig:
 @dataclass(frozen=True, kw_only=True)
 class SpectralTiny(CropRecipe[SpectralCodec]):
     name: str = "spectral-tiny"
-    loop: LoopConfig = LoopConfig(steps=7000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=500)
+    loop: LoopConfig = LoopConfig(steps=14000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=500)
     optimizer: OptimizerConfig = OptimizerConfig(lr=8e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: SpectralCodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "speech", "sound")

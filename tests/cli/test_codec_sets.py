@@ -81,11 +81,15 @@ def test_compare(run, codecs, quick, tmp_path):
 
 def test_all_codecs_are_those_at_hand(run, quick, monkeypatch):
     monkeypatch.setattr(codec_compare, "cached", lambda: {"facebook/musicgen-small", "someone/else"})
-    assert codec_compare.all_codecs() == ["nexus/encodec-tiny"]
+    assert codec_compare.all_codecs() == ["nexus/encodec-tiny", "nexus/spectral-tiny"]
     sound(0.5).save("in.wav")
     code, out, err = run("codec", "compare", "in.wav", "-o", "out", "--json")
     assert (code, err) == (0, "")
-    assert [row["name"] for row in json.loads(out)["codecs"]][1:] == ["nexus/encodec-tiny", "opus@6kbps"]
+    assert [row["name"] for row in json.loads(out)["codecs"]][1:] == [
+        "nexus/encodec-tiny",
+        "nexus/spectral-tiny",
+        "opus@6kbps",
+    ]
 
 
 REFUSED = {
