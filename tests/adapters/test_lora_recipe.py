@@ -216,8 +216,8 @@ def test_bases_that_cannot_learn_so_are_refused(bases, tmp_path):
     settings = settings_of(bases("noise")[1], tmp_path)
     with pytest.raises(ValueError, match=r"multiples of 8, got 31x31; nearest is 32x32"):
         dataclasses.replace(settings, size=31).networks()
-    with pytest.raises(ValueError, match=r"nexus/f5tts-tiny is a F5TTS"):
-        dataclasses.replace(settings, base="nexus/f5tts-tiny").networks()
+    with pytest.raises(ValueError, match=r"FLUX or PixArt; .*dit is a DiT"):
+        dataclasses.replace(settings, base=str(bases("dit")[1])).networks()
     with pytest.raises(ValueError, match=r"nexus/image-tiny-lcm is distilled to few steps"):
         dataclasses.replace(settings, base="nexus/image-tiny-lcm").networks()
     with pytest.raises(ValueError, match="no pictures"):  # before the base is read
