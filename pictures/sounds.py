@@ -6,6 +6,7 @@ import torch
 
 from nexus.codecs.encodec import Encodec
 from nexus.codecs.spectral_codec import SpectralCodec
+from nexus.codecs.spectral_vocoder import SpectralVocoder
 from nexus.codecs.vocos import Vocos
 from nexus.media.audio import Audio
 from nexus.media.features import chroma, log_mel
@@ -60,6 +61,15 @@ def vocos(vocoder: Vocos) -> Image:
     return spectrograms({"the recording": sound, "from its mel": _sound(vocoder.decode(mel))}, height=1.8)
 
 
+@torch.no_grad()
+def spectral_vocoder(spectral: SpectralVocoder, vocos: Vocos) -> Image:
+    """A recording, and what two vocoders make of its mel alone."""
+    sound = recording()
+    mel = log_mel(sound.tensor(), MEL)
+    made = {name: _sound(vocoder.decode(mel)) for name, vocoder in (("spectral vocoder", spectral), ("Vocos", vocos))}
+    return spectrograms({"the recording": sound} | made, height=1.8)
+
+
 def f5tts(model: F5TTS) -> Image:
     """One sentence in one voice at three speeds."""
     said = {f"speed {speed:g}": _said(model, speed=speed) for speed in (0.75, 1.0, 1.5)}
@@ -105,6 +115,7 @@ PICTURES = {
     "encodec": Picture(draw=encodec, models=("nexus/encodec-tiny",)),
     "spectral-codec": Picture(draw=spectral_codec, models=("nexus/spectral-tiny",)),
     "vocos": Picture(draw=vocos, models=("nexus/vocos-tiny",)),
+    "spectral-vocoder": Picture(draw=spectral_vocoder, models=("nexus/spectral-vocoder-tiny", "nexus/vocos-tiny")),
     "f5tts": Picture(draw=f5tts, models=("nexus/f5tts-tiny",)),
     "f5tts-flow": Picture(draw=f5tts_flow, models=("nexus/f5tts-tiny",)),
     "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",)),

@@ -56,14 +56,12 @@ def speech(
 
     nexus eval speech --model nexus/f5tts-tiny --data valid --items 60 -o DIR
     """
+    from nexus.metrics.evaluate_speech import KINDS, evaluate_speech
 
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
-        from nexus.metrics.evaluate_speech import evaluate_speech
-
         return evaluate_speech(loaded, corpus, data, items=items, seed=seed, fad=fad, progress=progress.during)
 
-    kinds = ("F5TTS", "Encodec", "Vocos")
-    Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
+    Run(model=model, against=against, output=output, device=device, kinds=KINDS, as_json=as_json)(measure)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`nexus/spectral-vocoder-tiny`: mel frames of 24 kHz speech to sound, the vocoder of `nexus/f5tts-tiny`.
+"""`nexus/spectral-vocoder-tiny`: mel frames of 24 kHz speech to sound.
 
 It learns magnitudes alone, from blocks that start as those of `nexus/vocos-tiny`; phases are searched for. What moved
 it: true magnitudes with phases searched from nothing have DNSMOS 3.26 (the recordings 3.30), so nothing is lost by not
