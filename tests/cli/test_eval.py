@@ -89,7 +89,10 @@ def test_figures_of_other_protocols_are_not_compared(run, calls):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("speech --model nexus/musicgen-tiny", "is a MusicGen, and this evaluation needs a F5TTS or Encodec or Vocos"),
+        (
+            "speech --model nexus/musicgen-tiny",
+            "is a MusicGen, and this evaluation needs a F5TTS or Encodec or Spectral",
+        ),
         ("music --model nexus/f5tts-tiny", "is a F5TTS, and this evaluation needs a MusicGen"),
         ("music --against nexus/f5tts-tiny", "is a F5TTS, and this evaluation needs a MusicGen"),
         ("sound --model nexus/sund-tiny", "unknown model 'nexus/sund-tiny'"),
