@@ -28,7 +28,7 @@ from nexus.nn.chain import Chain
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.conv import Windows
 from nexus.nn.convnext import ConvNeXt
-from nexus.nn.phase_search import PhaseSearch
+from nexus.nn.phase_search import PhaseSearch, check_windows
 from nexus.nn.quantize import QuantizerConfig, ResidualQuantizer
 from nexus.process.spectral import magnitude_distances
 
@@ -55,11 +55,7 @@ class SpectralCodecConfig:
     n_iterations: int = 32  # of the search for phases
 
     def __post_init__(self):
-        if self.n_fft % 2 or self.hop_length % 2 or self.hop_length > self.n_fft // 2:
-            raise ValueError(
-                f"n_fft and hop_length must be even, n_fft at least twice hop_length, got {self.n_fft} and "
-                f"{self.hop_length}"
-            )
+        check_windows(self.n_fft, self.hop_length)
         if self.quantizer.dim > self.n_mels:
             raise ValueError(f"a latent of {self.quantizer.dim} is wider than {self.n_mels} mel bins")
         if self.n_iterations < 0:

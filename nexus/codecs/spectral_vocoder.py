@@ -20,7 +20,7 @@ from nexus.codecs.spectral_codec import FLOOR, BlocksConfig, FrameNetwork, Magni
 from nexus.media.features import MelConfig, log_mel, stft
 from nexus.nn.chain import Chain
 from nexus.nn.checkpoint import save_folder
-from nexus.nn.phase_search import PhaseSearch
+from nexus.nn.phase_search import PhaseSearch, check_windows
 from nexus.process.spectral import magnitude_distances
 
 
@@ -36,11 +36,7 @@ class SpectralVocoderConfig:
     n_iterations: int = 32  # of the search for phases
 
     def __post_init__(self):
-        if self.n_fft % 2 or self.hop_length % 2 or self.hop_length > self.n_fft // 2:
-            raise ValueError(
-                f"n_fft and hop_length must be even, n_fft at least twice hop_length, got {self.n_fft} and "
-                f"{self.hop_length}"
-            )
+        check_windows(self.n_fft, self.hop_length)
 
     @property
     def mel(self) -> MelConfig:

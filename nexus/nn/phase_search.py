@@ -20,6 +20,14 @@ from nexus.nn.spectrum import InverseSTFT
 PERIOD = 64  # frames after which the first phases come again
 
 
+def check_windows(n_fft: int, hop_length: int) -> None:
+    """Raises ValueError for windows that can't be searched."""
+    if n_fft % 2 or hop_length % 2 or hop_length > n_fft // 2:
+        raise ValueError(
+            f"n_fft and hop_length must be even, n_fft at least twice hop_length, got {n_fft} and {hop_length}"
+        )
+
+
 @dataclass
 class SearchState:
     """Magnitudes that later samples still depend on, the number of the first of them, and how many frames are out."""

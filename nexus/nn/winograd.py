@@ -4,7 +4,7 @@ F(4 x 4, 3 x 3) of Lavin & Gray (arXiv:1509.09308, section 4): a tile of 6 x 6 i
 places, multiplied there, and come back as 4 x 4 outputs (`nexus.nn.places`). Relative error 1.3e-6 in float32; in
 bfloat16 it would be 1 %, and in float32 for the sake of bfloat16 a tenth faster at best for eight times the memory.
 
-Axes: B batch, C channels in, D channels out, H height, W width, I height out, J width out, P places (36), R tiles.
+Axes: B batch, C channels in, D channels out, H height, W width, I height out, J width out.
 """
 
 import torch
@@ -16,8 +16,6 @@ from nexus.nn.places import PlaceKernels, interpolation
 
 TILE, EXTENT = 4, 6  # outputs and inputs of a tile, along each side
 TILES_AT_ONCE = 128  # so that what is between the steps stays in the cache
-
-
 LEAST = 128  # channels of either side; below, the ways to the places and back cost more
 MOST = 1 << 20  # weights of a place, for the sake of memory
 

@@ -86,6 +86,7 @@ class TokenRecipe(Recipe):
     beat_weight: float = 0.6  # of the auxiliary losses on tempo and beat; 0 where clips have none
     guidance_scale: float = 1.5  # at generation unless told otherwise: more costs music its beat
     temperature: float = 1.0
+    export_in_8_bits: bool = False  # the weights are stored so, `nexus.nn.rows8`; else in half precision
 
     def config(self) -> MusicGenConfig:
         heard = MelodyConfig(sample_rate=SAMPLE_RATE, n_fft=16384, hop_length=8192, length=30)
@@ -202,7 +203,8 @@ class TokenRecipe(Recipe):
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, MusicGen)
         parts = {"codec": self.codec, "text_encoder": "minilm"}
-        save_folder(model, folder, kind="musicgen", config=model.config, parts=parts, dtype=torch.float16)
+        dtype = torch.int8 if self.export_in_8_bits else torch.float16
+        save_folder(model, folder, kind="musicgen", config=model.config, parts=parts, dtype=dtype)
 
 
 recipe = TokenRecipe(

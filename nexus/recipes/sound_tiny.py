@@ -19,4 +19,5 @@ recipe = TokenRecipe(
     beat_weight=0.0,
     guidance_scale=3.0,
     temperature=1.0,
+    export_in_8_bits=True,
 )

@@ -6,6 +6,7 @@ learning phases, while those of `nexus/vocos-tiny` have 1.7 when searched so: it
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,10 @@ class SpectralVocoderTiny(CropRecipe[SpectralVocoder]):
 
     def again(self, model: SpectralVocoder, waveform: Tensor) -> Tensor:
         return model.decode(model.features(waveform))
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, SpectralVocoder)
+        model.save(folder, dtype=torch.int8)
 
 
 recipe = SpectralVocoderTiny()

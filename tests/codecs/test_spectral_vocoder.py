@@ -35,7 +35,7 @@ def glide(length: int, n_items: int = 1) -> torch.Tensor:
     ]
 
 
-class True_(torch.nn.Module):
+class Given(torch.nn.Module):
     """Gives the magnitudes that it was made with."""
 
     def __init__(self, magnitudes: torch.Tensor):
@@ -50,7 +50,7 @@ def test_true_magnitudes_give_the_sound_where_it_was():
     model = vocoder(SpectralVocoderConfig(sample_rate=8000, n_fft=256, hop_length=64, n_features=12, n_iterations=100))
     x = glide(8000) * torch.sin(torch.arange(8000) / 300)
     magnitudes = torch.stft(x[:, 0], 256, 64, 256, torch.hann_window(256), center=True, return_complex=True).abs()
-    model.decoder.layers[0] = True_(magnitudes)
+    model.decoder.layers[0] = Given(magnitudes)
     y = model.decode(model.features(x))
     assert y.shape[-1] == 8000 // 64 * 64
     energies = [z[0, 0, :7936].unfold(0, 128, 128).square().mean(1) for z in (x, y)]
