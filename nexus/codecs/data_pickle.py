@@ -25,7 +25,7 @@ _VALUES = (
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS = ("BINPUT", "LONG_BINPUT")
 _GETS = ("BINGET", "LONG_BINGET")
-_NUMBERS = re.compile(r"[uif][1248]|b1")
+_NUMBERS = re.compile(r"[ui][1248]|f[248]|b1")
 _DTYPE, _NDARRAY = ("numpy", "dtype"), ("numpy", "ndarray")
 _ARRAY_MAKERS = (("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"))
 _SCALAR_MAKERS = (("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"))
@@ -48,7 +48,7 @@ class _DType:
         self.order = state[1]
 
     def numbers(self) -> np.dtype:
-        if not isinstance(self.code, str) or not _NUMBERS.fullmatch(self.code) or self.order not in "<>|=":
+        if not isinstance(self.code, str) or not _NUMBERS.fullmatch(self.code) or self.order not in tuple("<>|="):
             raise Refused("an array of something else than numbers")
         return np.dtype(self.order + self.code)
 

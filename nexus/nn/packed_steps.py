@@ -7,10 +7,11 @@ length: a stream's first and last chunks differ.
 Axes: B batch, C channels in, D channels out, L samples in, T samples out, K kernel, S stride.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, pays
+from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, joined, pays, zeros
 from nexus.nn.packed import Packed, PackedKernels, PackedMatrix
 from nexus.nn.toom_cook import ToomCookKernels
 
@@ -61,12 +62,41 @@ class StepKernels:
         return self.long.dense()
 
 
+class TwoStrideKernels:
+    """A transposed convolution two strides long: a convolution over two steps, whose channels are a stride's samples."""
+
+    def __init__(self, weight: Float[Tensor, "C D K"], stride: int):
+        self.stride = stride
+        self.steps = ToomCookKernels(self.over_steps(weight), dilation=1)
+
+    @staticmethod
+    def over_steps(weight: Float[Tensor, "C D K"]) -> Float[Tensor, "_ C 2"]:
+        return torch.stack(weight.chunk(2, 2)[::-1], 3).permute(2, 1, 0, 3).flatten(0, 1)
+
+    @staticmethod
+    def suits(weight: Float[Tensor, "C D K"], stride: int) -> bool:
+        return weight.shape[2] == 2 * stride and ToomCookKernels.suits(TwoStrideKernels.over_steps(weight), stride=1)
+
+    def __call__(self, x: Float[Tensor, "B C L"], bias: Tensor | None) -> Float[Tensor, "B D T"]:
+        step = zeros(x, 1)
+        y = self.steps(joined(step, x, step), None if bias is None else bias.repeat(self.stride))
+        return y.mT.unflatten(2, (self.stride, -1)).flatten(1, 2).mT
+
+    def dense(self) -> Float[Tensor, "C D K"]:
+        before, now = self.steps.dense().unflatten(0, (self.stride, -1)).permute(2, 1, 0, 3).unbind(3)
+        return torch.cat([now, before], 2)
+
+
 class TransposedStepKernels:
     """The kernels of a transposed convolution that is a whole number of strides long."""
 
     def __init__(self, weight: Float[Tensor, "C D K"], stride: int):
         self.stride, self.overlap = stride, weight.shape[2] // stride
-        self.long = RowKernels(weight, stride, transposed=True)
+        self.long = (
+            TwoStrideKernels(weight, stride)
+            if TwoStrideKernels.suits(weight, stride)
+            else RowKernels(weight, stride, transposed=True)
+        )
         self.wide, self.matrix = weight.numel() >= _WIDE and weight.shape[2] % stride == 0, None
 
     def __call__(self, x: Float[Tensor, "B C L"], bias: Tensor | None) -> Float[Tensor, "B D T"]:

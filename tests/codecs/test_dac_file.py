@@ -201,6 +201,14 @@ def test_changed_bytes(changes):
     reads_or_refuses(bytes(data))
 
 
+@pytest.mark.parametrize(("place", "value"), [(246, 149), (1003, 49)])  # a tuple as byte order; numbers of type f1
+def test_array_types_that_are_none(place, value):
+    data = bytearray(DATA)
+    data[place] = value
+    with pytest.raises(ValueError, match="numbers"):
+        read_dac(bytes(data))
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(DATA) - 1))
 def test_cut_files(length):

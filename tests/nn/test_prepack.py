@@ -46,6 +46,7 @@ def layers():
             "upsample": ConvTranspose1d(64, 32, 8, stride=4, causal=True, weight_norm=True),
             "wide_sound": Conv1d(128, 160, 8, stride=4, causal=True),
             "wide_upsample": ConvTranspose1d(160, 128, 10, stride=5, causal=True),
+            "two_strides": ConvTranspose1d(200, 48, 10, stride=5, causal=True, weight_norm=True),
             "toom_cook": Conv1d(96, 72, 7, dilation=3, causal=True, weight_norm=True),
             "toom_cook_3": Conv1d(400, 400, 3, causal=True),
         }
@@ -64,6 +65,7 @@ INPUTS = {
     "upsample": (2, 64, 21),
     "wide_sound": (2, 128, 300),
     "wide_upsample": (2, 160, 40),
+    "two_strides": (2, 200, 90),
     "toom_cook": (2, 96, 150),
     "toom_cook_3": (1, 400, 70),
 }
@@ -116,7 +118,9 @@ def test_winograd_gives_each_picture_what_it_gets_alone():
         assert apart(conv(x)[1], conv(x[1:2])[0]) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["picture", "sound", "upsample", "wide_sound", "wide_upsample", "toom_cook"])
+@pytest.mark.parametrize(
+    "name", ["picture", "sound", "upsample", "wide_sound", "wide_upsample", "two_strides", "toom_cook"]
+)
 def test_inputs_of_other_sizes_are_computed_as_well(name):
     plain = redrawn(layers()[name])
     fast = prepack(nn.Sequential(copy.deepcopy(plain)))[0]
