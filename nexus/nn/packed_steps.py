@@ -63,7 +63,7 @@ class StepKernels:
 
 
 class TwoStrideKernels:
-    """A transposed convolution two strides long is a convolution over two steps: its channels are a stride's samples."""
+    """A transposed convolution two strides long is a convolution of two steps, its channels a stride's samples."""
 
     def __init__(self, weight: Float[Tensor, "C D K"], stride: int):
         self.stride = stride
