@@ -43,6 +43,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {CONFIG} is not plain YAML ({str(error).splitlines()[0][:120]})") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: {CONFIG} holds {type(values).__name__}, expected a mapping")
+    if odd := [name for name in values if not isinstance(name, str)]:
+        raise ValueError(f"{path}: {CONFIG} has settings that no word names, such as {odd[0]!r}")
     return values
 
 

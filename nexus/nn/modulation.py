@@ -78,3 +78,15 @@ def shrink(blocks: nn.Module, inputs: Float[Tensor, "n C"], rank: int) -> None:
         layer = getattr(block, "modulation", None)
         if isinstance(layer, nn.Linear):
             block.modulation = low_rank(layer, inputs, rank)
+
+
+@torch.no_grad()
+def widen(blocks: nn.Module) -> None:
+    """Puts whole layers in the place of `low_rank` ones called `modulation`, to learn on: they compute the same."""
+    for block in list(blocks.modules()):
+        layers = getattr(block, "modulation", None)
+        if isinstance(layers, nn.Sequential):
+            first, last = layers
+            block.modulation = nn.Linear(first.in_features, last.out_features)
+            block.modulation.weight.copy_(last.weight @ first.weight)
+            block.modulation.bias.copy_(last.bias)

@@ -20,7 +20,7 @@ from nexus.models.audio.durations import DurationConfig
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig
 from nexus.models.audio.f5tts_dit import DiTConfig
 from nexus.nn.checkpoint import save_folder
-from nexus.nn.modulation import shrink
+from nexus.nn.modulation import shrink, widen
 from nexus.text.phonemes import SYMBOLS
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
@@ -38,6 +38,8 @@ class F5TTSTiny(Recipe):
     default_speaker: str = "af_heart"
     dim: int = 256
     n_layers: int = 8
+    time_logit: tuple[float, float] = (-0.5, 1.0)  # of the times that are learnt at, mean and deviation
+    start: str = ""  # weights of this very shape to learn on from; none starts anew
     modulation_rank: int = 32  # of the blocks' modulations in the exported weights: 1 % off, a third smaller
 
     def config(self) -> F5TTSConfig:
@@ -67,7 +69,7 @@ class F5TTSTiny(Recipe):
                 drop_voice=0.1,
                 drop_all=0.1,
                 drop_known_text=0.5,
-                time_logit=(-0.5, 1.0),
+                time_logit=self.time_logit,
             ),
             steps=12,
             guidance_scale=1.0,
@@ -76,7 +78,16 @@ class F5TTSTiny(Recipe):
         )
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"model": F5TTS(self.config())}
+        model = F5TTS(self.config())
+        assert model.durations is not None
+        if self.start:
+            learnt = load(self.start, device="cpu").float()
+            if not isinstance(learnt, F5TTS) or learnt.durations is None:
+                raise ValueError(f"f5tts-tiny starts from weights of its own kind, and {self.start} is another")
+            widen(learnt.network.blocks)
+            model.network.load_state_dict(learnt.network.state_dict())
+            model.durations.load_state_dict(learnt.durations.state_dict())
+        return {"model": model}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
         return (Objective("speech", ("model",), _loss, self.optimizer),)

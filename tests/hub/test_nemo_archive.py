@@ -165,6 +165,11 @@ def test_damaged_bytes_give_the_tensors_or_a_sentence(place, data):
             assert str(path) in str(error)
 
 
+def test_a_setting_without_a_name_is_refused(place):
+    with pytest.raises(ValueError, match="no word names, such as None"):
+        read_config(place(packed((CONFIG, b"?"))))
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_configuration_is_a_mapping_or_refused(place, text):
