@@ -59,12 +59,12 @@ def guidance(model: ConditionalDiffusion) -> Image:
 def reflow(flow: FlowMatching, rectified: RectifiedFlow) -> Image:
     """Few steps before and after."""
     rows = [
-        Line("Euler, 1 step", _of(flow, 20, n_steps=1, solver="euler")),
-        Line("2 steps", _of(flow, 20, n_steps=2, solver="euler")),
-        Line("5 steps", _of(flow, 20, n_steps=5, solver="euler")),
-        Line("Heun, 20 steps", _of(flow, 20, n_steps=20, solver="heun")),
-        Line("after reflow, 1 step", _of(rectified, 20, n_steps=1, solver="euler")),
-        Line("2 steps", _of(rectified, 20, n_steps=2, solver="euler")),
+        Line("Euler, 1 step", _of(flow, 20, steps=1, solver="euler")),
+        Line("2 steps", _of(flow, 20, steps=2, solver="euler")),
+        Line("5 steps", _of(flow, 20, steps=5, solver="euler")),
+        Line("Heun, 20 steps", _of(flow, 20, steps=20, solver="heun")),
+        Line("after reflow, 1 step", _of(rectified, 20, steps=1, solver="euler")),
+        Line("2 steps", _of(rectified, 20, steps=2, solver="euler")),
     ]
     return lines(rows, side=SIDE)
 
@@ -73,23 +73,23 @@ def reflow(flow: FlowMatching, rectified: RectifiedFlow) -> Image:
 def consistency(teacher: ConditionalDiffusion, distilled: ConsistencyModel, alone: ConsistencyModel) -> Image:
     """One and two steps beside two and fifty of a diffusion model."""
     rows = [
-        Line("DDIM, 2 steps", _of(teacher, 20, n_steps=2)),
-        Line("distilled, 1 step", _of(distilled, 20, n_steps=1)),
-        Line("distilled, 2 steps", _of(distilled, 20, n_steps=2)),
-        Line("without teacher, 1", _of(alone, 20, n_steps=1)),
-        Line("without teacher, 2", _of(alone, 20, n_steps=2)),
-        Line("DDIM, 50 steps", _of(teacher, 20, n_steps=50)),
+        Line("DDIM, 2 steps", _of(teacher, 20, steps=2)),
+        Line("distilled, 1 step", _of(distilled, 20, steps=1)),
+        Line("distilled, 2 steps", _of(distilled, 20, steps=2)),
+        Line("without teacher, 1", _of(alone, 20, steps=1)),
+        Line("without teacher, 2", _of(alone, 20, steps=2)),
+        Line("DDIM, 50 steps", _of(teacher, 20, steps=50)),
     ]
     return lines(rows, side=SIDE)
 
 
 def lcm(teacher: ConditionalDiffusion, student: LCM) -> Image:
     """Steps, and the guidance scale that the student is told."""
-    rows = [Line("DDIM, 2 steps: 4 passes", _of(teacher, 20, n_steps=2, guidance_scale=2.0))]
-    rows += [Line(f"LCM, {n} step{'s' * (n > 1)}", _of(student, 20, n_steps=n, guidance_scale=2.0)) for n in (1, 2, 4)]
-    rows += [Line("4 steps, told scale 1", _of(student, 20, n_steps=4, guidance_scale=1.0))]
-    rows += [Line("4 steps, told scale 4", _of(student, 20, n_steps=4, guidance_scale=4.0))]
-    rows += [Line("DDIM, 50 steps: 100", _of(teacher, 20, n_steps=50, guidance_scale=2.0))]
+    rows = [Line("DDIM, 2 steps: 4 passes", _of(teacher, 20, steps=2, guidance_scale=2.0))]
+    rows += [Line(f"LCM, {n} step{'s' * (n > 1)}", _of(student, 20, steps=n, guidance_scale=2.0)) for n in (1, 2, 4)]
+    rows += [Line("4 steps, told scale 1", _of(student, 20, steps=4, guidance_scale=1.0))]
+    rows += [Line("4 steps, told scale 4", _of(student, 20, steps=4, guidance_scale=4.0))]
+    rows += [Line("DDIM, 50 steps: 100", _of(teacher, 20, steps=50, guidance_scale=2.0))]
     return lines(rows, side=SIDE)
 
 

@@ -105,7 +105,7 @@ def mmdit(steps: int = 1000) -> Image:
         n_layers=3, n_heads=4, head_dim=24, in_channels=1, out_channels=1, text_dim=16, summary_dim=16,
         sample_size=SIDE, max_patches=SIDE // 2, qk_norm=True,
     )  # fmt: skip
-    config = StableDiffusion3Config(network=network, levels=FlowLevels(shift=1.0), size=(SIDE, SIDE), n_steps=20)
+    config = StableDiffusion3Config(network=network, levels=FlowLevels(shift=1.0), size=(SIDE, SIDE), steps=20)
     model = begun(lambda: StableDiffusion3(config))
     model.image_vae, model.text_encoder = Pixels(), numbers  # type: ignore[assignment]
     learn(model, lambda batch, rng: model.loss(said(batch, rng), rng)["loss"], steps)
@@ -124,7 +124,7 @@ def flux(steps: int = 1000) -> Image:
     model = begun(lambda: Flux(config))
     model.image_vae, model.text_encoder = Pixels(), numbers  # type: ignore[assignment]
     learn(model, lambda batch, rng: model.loss(said(batch, rng), rng)["loss"], steps)
-    rows = [Line(f"Euler, {n} steps", many(model, ASKED, n_steps=n)) for n in (2, 4, 20)]
+    rows = [Line(f"Euler, {n} steps", many(model, ASKED, steps=n)) for n in (2, 4, 20)]
     return lines(rows, side=SHOWN, heads=ASKED)
 
 
@@ -143,7 +143,7 @@ def digits_by_text(steps: int) -> StableDiffusion:
     )  # fmt: skip
     levels = StepLevels(schedule="linear", betas=(1e-4, 0.02))
     config = StableDiffusionConfig(
-        network=network, levels=levels, prediction="velocity", size=(SIDE, SIDE), n_steps=20, guidance_scale=2.0
+        network=network, levels=levels, prediction="velocity", size=(SIDE, SIDE), steps=20, guidance_scale=2.0
     )
     model = begun(lambda: StableDiffusion(config))
     model.image_vae, model.text_encoder = Pixels(), numbers  # type: ignore[assignment]

@@ -33,7 +33,7 @@ def image_guidance(model: PixArt) -> Image:
 def image_steps(model: PixArt) -> Image:
     """The same noise by three solvers in few steps and in many."""
     ways = [("euler", 4), ("dpmpp-2m", 4), ("unipc", 4), ("euler", 8), ("dpmpp-2m", 8), ("dpmpp-2m", 20)]
-    rows = [Line(f"{way}, {steps} steps", _painted(model, PROMPTS, solver=way, n_steps=steps)) for way, steps in ways]
+    rows = [Line(f"{way}, {steps} steps", _painted(model, PROMPTS, solver=way, steps=steps)) for way, steps in ways]
     return lines(rows, side=SIDE)
 
 

@@ -181,7 +181,7 @@ def image(
         from nexus.metrics.evaluate_image import evaluate_image
 
         return evaluate_image(
-            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, n_steps=steps, progress=progress.during
+            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, steps=steps, progress=progress.during
         )
 
     Run(model=model, against=against, output=output, device=device, kinds=("PixArt",), as_json=as_json)(measure)

@@ -50,8 +50,7 @@ def digits(
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_digits import evaluate_digits
 
-        unconditional = type(loaded).__name__ == "BaseDiffusion"
-        settings = {"steps" if unconditional else "n_steps": steps, "guidance_scale": guidance}
+        settings = {"steps": steps, "guidance_scale": guidance}
         given = {name: value for name, value in settings.items() if value is not None}
         return evaluate_digits(loaded, items=items, seed=seed, settings=given, progress=progress.during)
 

@@ -1,6 +1,6 @@
 """Our folders of an adapted model: a LoRA, the name of the base it is for, and what changes in the base's settings.
 
-`config.json` says `{"kind": "lora", "parts": {"base": "nexus/image-tiny"}, "config": {"n_steps": 2, ...}}`; the LoRA
+`config.json` says `{"kind": "lora", "parts": {"base": "nexus/image-tiny"}, "config": {"steps": 2, ...}}`; the LoRA
 lies beside it as diffusers writes one.
 """
 

@@ -63,7 +63,7 @@ def load_file(source: Source) -> Flux:
 def complete(network: FluxTransformer, levels: FlowLevels | None = None) -> Flux:
     """The model around a network, with the levels of [dev] or of [schnell] where none are given."""
     own = FluxConfig() if network.config.guidance else FluxConfig.schnell()
-    model = Flux(FluxConfig(network=network.config, levels=levels or own.levels, n_steps=own.n_steps))
+    model = Flux(FluxConfig(network=network.config, levels=levels or own.levels, steps=own.steps))
     model.network = network
     return model
 

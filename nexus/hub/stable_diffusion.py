@@ -70,7 +70,7 @@ def load(source: Source) -> StableDiffusion:
         guidance_scale=5.0 if xl else 7.5,
     )
     if network.config.guidance_dim is not None:
-        config = replace(config, n_steps=4, guidance_scale=8.5)
+        config = replace(config, steps=4, guidance_scale=8.5)
     model = StableDiffusion.around(network, config)
     model.image_vae = vae
     model.text_encoder = ClipPrompts(_clips(source), penultimate=xl)

@@ -28,7 +28,7 @@ class Row:
     @property
     def steps(self) -> str:
         """Of sampling, as they were asked for."""
-        return str(self.settings.get("n_steps", self.settings.get("steps", "")))
+        return str(self.settings.get("steps", ""))
 
 
 @dataclass(frozen=True, kw_only=True)

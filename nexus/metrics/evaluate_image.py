@@ -86,7 +86,7 @@ def evaluate_image(
     seed: int = 0,
     fid: bool = False,
     guidance_scale: float | None = None,
-    n_steps: int | None = None,
+    steps: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Figures of a text-to-image model, and of the stills, the codec, empty places and other prompts.
@@ -113,7 +113,7 @@ def evaluate_image(
     made: list[Image] = []
     for start in range(0, items, BATCH):
         part = prompts[start : start + BATCH]
-        made += model.generate(part, seed=seed + start, guidance_scale=guidance_scale, n_steps=n_steps)
+        made += model.generate(part, seed=seed + start, guidance_scale=guidance_scale, steps=steps)
         if progress is not None:
             progress(len(made), items, f"painting with {model.info.name}")
     ours = painted(stills, made, real, eyes)

@@ -87,6 +87,7 @@ def widen(blocks: nn.Module) -> None:
         layers = getattr(block, "modulation", None)
         if isinstance(layers, nn.Sequential):
             first, last = layers
+            assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
             block.modulation = nn.Linear(first.in_features, last.out_features)
             block.modulation.weight.copy_(last.weight @ first.weight)
             block.modulation.bias.copy_(last.bias)

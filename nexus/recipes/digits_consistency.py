@@ -28,7 +28,7 @@ class DigitsConsistency(DigitsRecipe):
     levels: tuple[int, int] = (10, 80)  # when trained alone: doubled as training goes on (arXiv:2310.14189, eq. 11)
 
     def build(self) -> ConsistencyModel:
-        config = ConsistencyModelConfig(network=small_unet(N_CLASSES), size=(SIDE, SIDE), n_steps=2)
+        config = ConsistencyModelConfig(network=small_unet(N_CLASSES), size=(SIDE, SIDE), steps=2)
         return ConsistencyModel(config)
 
     @property

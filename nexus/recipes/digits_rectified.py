@@ -35,7 +35,7 @@ class DigitsRectified(DigitsRecipe):
     def build(self) -> RectifiedFlow:
         """It starts as the first flow."""
         first = first_flow(self.flow)
-        settings = {**vars(first.config), "drop": 0.0, "guidance_scale": 1.0, "solver": "euler", "n_steps": 1}
+        settings = {**vars(first.config), "drop": 0.0, "guidance_scale": 1.0, "solver": "euler", "steps": 1}
         model = RectifiedFlow(RectifiedFlowConfig(**settings))
         model.load_state_dict(first.state_dict())
         return model
@@ -55,12 +55,12 @@ def first_flow(folder: str) -> FlowMatching:
 
 
 @cache
-def made_pairs(folder: str, n: int, seed: int, n_steps: int, scale: float) -> Batch:
+def made_pairs(folder: str, n: int, seed: int, steps: int, scale: float) -> Batch:
     """Noise, picture and class of n pairs, the classes in turn."""
     flow = first_flow(folder)
     noise, label = gaussian(flow.shape, generators(seed, n)), torch.arange(n) % N_CLASSES
     parts = zip(noise.split(250), label.split(250), strict=True)
-    image = torch.cat([coupled(flow, part, kind, n_steps=n_steps, guidance_scale=scale) for part, kind in parts])
+    image = torch.cat([coupled(flow, part, kind, steps=steps, guidance_scale=scale) for part, kind in parts])
     return {"noise": noise, "image": image, "label": label}
 
 

@@ -67,7 +67,7 @@ class ImageTiny(Recipe):
             process="flow",
             shift=2.0,
             size=(64, 64),
-            n_steps=20,
+            steps=20,
             guidance_scale=3.0,
             solver="dpmpp-2m",
         )

@@ -23,7 +23,7 @@ from nexus.process.guidance import guided_halves
 from nexus.recipes.image_tiny import ImageTiny
 from nexus.training.recipe import Batch, LoopConfig, Networks, Objective, OptimizerConfig
 
-CHANGES = {"n_steps": 2, "guidance_scale": 1.0, "solver": "lcm", "distilled": True}
+CHANGES = {"steps": 2, "guidance_scale": 1.0, "solver": "lcm", "distilled": True}
 
 
 class Student(nn.Module):

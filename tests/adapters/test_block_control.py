@@ -92,7 +92,7 @@ def sd3_pipeline(pipe, networks):
 
 
 SD3 = {"num_inference_steps": 5, "guidance_scale": 4.0, "output_type": "np"} | SIZE
-OURS = {"n_steps": 5, "seed": 5} | SIZE
+OURS = {"steps": 5, "seed": 5} | SIZE
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def flux_pipeline(pipe, networks):
 
 
 FLUX = {"num_inference_steps": 4, "guidance_scale": 2.5, "output_type": "np", "max_sequence_length": 512} | SIZE
-OUR_FLUX = {"n_steps": 4, "guidance_scale": 2.5, "seed": 5} | SIZE
+OUR_FLUX = {"steps": 4, "guidance_scale": 2.5, "seed": 5} | SIZE
 
 
 @pytest.mark.parametrize("kind", ["single", "union", "xlabs"])
@@ -200,7 +200,7 @@ def test_several_controlnets_of_flux(flux, controls):
 def test_item_by_item_a_batch_is_the_same(flux, controls):
     _, model = flux
     control = load_control(controls / "single", model, picture())
-    given = {"n_steps": 3, "adapters": [control]} | SIZE
+    given = {"steps": 3, "adapters": [control]} | SIZE
     together, alone = model.generate(PROMPTS, seed=10, **given), model.generate(PROMPTS[1], seed=11, **given)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1
 

@@ -167,7 +167,7 @@ def test_a_lora_is_learned_and_read_by_the_reference(kind, bases, tmp_path):
     assert error() < 0.95 * before
 
     model = nexus.load(folder, device="cpu")
-    given = {"n_steps": 2, "guidance_scale": 4.0, "seed": 5, "height": 32, "width": 32}
+    given = {"steps": 2, "guidance_scale": 4.0, "seed": 5, "height": 32, "width": 32}
     given |= {"resolution_binning": False} if "pixart" in kind else {}
     plain = painted(model, PROMPTS, **given)[0]
     add_lora(model, weights)

@@ -70,11 +70,11 @@ class CogVideoX(Stub):
 
 class PixArt(Stub):
     def generate(
-        self, prompt, *, negative_prompt="", height=16, width=24, n_steps=20, guidance_scale=3.0, solver="euler",
+        self, prompt, *, negative_prompt="", height=16, width=24, steps=20, guidance_scale=3.0, solver="euler",
         cache=0.0, adapters=None, seed=None, progress=None,
     ):  # fmt: skip
         given = {"adapters": adapters} if adapters else {}
-        given |= {"negative_prompt": negative_prompt, "n_steps": n_steps, "guidance_scale": guidance_scale}
+        given |= {"negative_prompt": negative_prompt, "steps": steps, "guidance_scale": guidance_scale}
         self.work(progress, prompt=prompt, height=height, width=width, solver=solver, cache=cache, seed=seed, **given)
         return Image(np.full((height, width, 3), seed % 200, np.uint8))
 

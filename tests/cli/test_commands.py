@@ -91,7 +91,7 @@ def test_image_passes_its_options_on(run, models, tmp_path):
     code, out, err = run("image", "a red boat", *given, "--seed", 9, "-o", "a.jpg")
     assert (code, err) == (0, "") and out.startswith("a.jpg: 64x48, seed 9, made in ")
     assert models["nexus/image-tiny"].calls[0] == {
-        "prompt": "a red boat", "negative_prompt": "rain", "height": 48, "width": 64, "n_steps": 7,
+        "prompt": "a red boat", "negative_prompt": "rain", "height": 48, "width": 64, "steps": 7,
         "guidance_scale": 1.5, "solver": "unipc", "cache": 0.3, "seed": 9,
     }  # fmt: skip
     told = json.loads((tmp_path / "a.jpg.json").read_text())

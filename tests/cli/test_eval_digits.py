@@ -18,8 +18,8 @@ def runs(tmp_path, monkeypatch):
     place = tmp_path / "runs"
     digits_flow.recipe.export(digits_flow.recipe.build(), place / "digits-flow" / "weights")
     rows = (
-        Row(name="one", run="digits-flow", settings={"n_steps": 1}),
-        Row(name="two", run="digits-flow", settings={"n_steps": 2}, untrained=True),
+        Row(name="one", run="digits-flow", settings={"steps": 1}),
+        Row(name="two", run="digits-flow", settings={"steps": 2}, untrained=True),
         Row(name="none", run="digits-lcm"),
     )
     claims = (Claim(words="one beats two", first="one", second="two", figure="MS-SSIM within class"),)

@@ -84,8 +84,8 @@ REFUSED = [
     (("noise",), ("--extend", "8,0,0,0"), "--extend goes on beyond --image"),
     (OF_CLASSES, ("--image", "a.png"), "has no setting 'image'; leave --image out"),
     (OF_WORDS + OF_CLASSES, ("--steps", 0), "greater than or equal to 1"),
-    (("noise", "xl", "lcm", "dit"), ("--steps", 1000), "n_steps must be from 1 to 999, got 1000"),
-    (("consistency",), ("--steps", 1000), "n_steps must be from 1 to 40, got 1000"),
+    (("noise", "xl", "lcm", "dit"), ("--steps", 1000), "steps must be from 1 to 999, got 1000"),
+    (("consistency",), ("--steps", 1000), "steps must be from 1 to 40, got 1000"),
     (("flux-schnell",), ("--guidance", 3), "guidance is learnt into this distilled model: leave guidance_scale out"),
     (("flux-dev", "flux-schnell", "lcm"), ("--negative", "grey"), "this model is distilled"),
     (

@@ -19,23 +19,23 @@ def base():
 @pytest.fixture
 def folder(base, tmp_path):
     lora = LoRA.fresh(base.network, LoRAConfig(rank=2, targets=("proj_out",)))
-    save_adapted(tmp_path, BASE, lora, base.network, {"n_steps": 5})
+    save_adapted(tmp_path, BASE, lora, base.network, {"steps": 5})
     return tmp_path
 
 
 def test_an_adapted_model_is_its_base_with_other_settings(base, folder):
     model = nexus.load(folder, device="cpu")
-    assert type(model) is type(base) and model.config.n_steps == 5 and base.config.n_steps != 5
+    assert type(model) is type(base) and model.config.steps == 5 and base.config.steps != 5
     assert model.info.weights_hash != base.info.weights_hash and model.info.licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": {"steps": 5}}, "unknown key 'steps'; the base has"),
+        ({"config": {"n_steps": 5}}, "unknown key 'n_steps'; the base has"),
         ({"parts": {}}, "parts must name the base"),
         ({"parts": {"base": "nexus/image-tinny"}}, "image-tiny"),
-        ({"parts": {"base": "nexus/musicgen-tiny"}}, "unknown key 'n_steps'; the base has codebook_size"),
+        ({"parts": {"base": "nexus/musicgen-tiny"}}, "unknown key 'steps'; the base has codebook_size"),
     ],
 )
 def test_what_is_refused(folder, change, message):

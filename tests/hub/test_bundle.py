@@ -131,7 +131,7 @@ def theirs_of(pipe, **settings):
 
 
 def assert_same_pictures(model, theirs, **settings):
-    ours, _ = painted(model, PROMPTS, n_steps=4, seed=5, **SIZE, **settings)
+    ours, _ = painted(model, PROMPTS, steps=4, seed=5, **SIZE, **settings)
     assert theirs.std() > 0.02 and np.abs(ours - theirs).max() < 1e-3
 
 

@@ -50,13 +50,13 @@ def drawn_as_ours(monkeypatch, count):
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: next(noise))
 
 
-@pytest.mark.parametrize("steps", [{"n_steps": 1}, {"n_steps": 2}, {"n_steps": 3}, {"at": (0, 22)}])
+@pytest.mark.parametrize("steps", [{"steps": 1}, {"steps": 2}, {"steps": 3}, {"at": (0, 22)}])
 def test_classes(steps, tmp_path, monkeypatch):
     """At (0, 22) it is the two-step sampler of the official ImageNet weights, `timesteps=[22, 0]` there."""
     pipeline = saved(tmp_path, num_class_embeds=10)
     theirs_steps = {"timesteps": [22, 0], "num_inference_steps": None}
-    if "n_steps" in steps:
-        theirs_steps = {"num_inference_steps": steps["n_steps"]}
+    if "steps" in steps:
+        theirs_steps = {"num_inference_steps": steps["steps"]}
     drawn_as_ours(monkeypatch, 5)
     theirs = pipeline(batch_size=2, class_labels=[3, 7], output_type="np", **theirs_steps).images
     assert theirs.std() > 0.1
@@ -74,7 +74,7 @@ def test_without_classes(tmp_path, monkeypatch):
     drawn_as_ours(monkeypatch, 3)
     theirs = pipeline(batch_size=2, num_inference_steps=2, output_type="np").images
     model = nexus.load(tmp_path, device="cpu")
-    ours = np.stack([image.pixels for image in model.generate(n=2, n_steps=2, seed=5)]) / 255
+    ours = np.stack([image.pixels for image in model.generate(n=2, steps=2, seed=5)]) / 255
     assert theirs.std() > 0.1 and np.abs(ours - theirs).max() < 0.5 / 255 + 1e-3
     with pytest.raises(ValueError, match="knows no classes"):
         model.generate(3)

@@ -272,7 +272,7 @@ def test_a_file_is_the_pipeline(kind, tmp_path):
     assert ours.config.zero_negative == folder.config.zero_negative and ours.config.solver == folder.config.solver
     for (name, a), (other, b) in zip(ours.state_dict().items(), folder.state_dict().items(), strict=True):
         assert name == other and torch.equal(a, b), name
-    asked = {"negative_prompt": "sea", "n_steps": 3, "height": 32, "width": 32, "seed": 0, "guidance_scale": 4}
+    asked = {"negative_prompt": "sea", "steps": 3, "height": 32, "width": 32, "seed": 0, "guidance_scale": 4}
     one, other = (m.generate("a red boat", **asked).pixels.astype(int) for m in (ours, folder))
     assert np.abs(one - other).max() <= 1 and one.std() > 5
 

@@ -40,7 +40,7 @@ class PixArt(nn.Module):
         self.prompts = [one.caption for one in stills]
         self.pictures = [Image(one.frames[0]) for one in stills]
 
-    def generate(self, prompts, *, seed, guidance_scale, n_steps):
+    def generate(self, prompts, *, seed, guidance_scale, steps):
         return [self.pictures[(self.prompts.index(p) + self.wrong) % ITEMS] for p in prompts]
 
 

@@ -62,7 +62,7 @@ def test_the_pairs_of_reflow_belong_together(folders):
     assert torch.equal(data.pairs["label"], torch.arange(8)) and batch["image"].shape == (4, 1, 8, 8)
     from nexus.models.diffusion.rectified_flow import coupled
 
-    again = coupled(first, batch["noise"], batch["label"], n_steps=1, guidance_scale=2.0)
+    again = coupled(first, batch["noise"], batch["label"], steps=1, guidance_scale=2.0)
     torch.testing.assert_close(batch["image"], again, atol=1e-5, rtol=1e-4)
 
 
@@ -70,7 +70,7 @@ def test_the_pairs_of_reflow_belong_together(folders):
 def test_consistency(teacher, folders, tmp_path):
     model = trained(digits_consistency.recipe, tmp_path, teacher=folders.get(teacher, teacher))
     assert isinstance(model, ConsistencyModel) and model.config.network.n_classes == 10
-    assert len(model.generate([3, 9], n_steps=2, seed=0)) == 2
+    assert len(model.generate([3, 9], steps=2, seed=0)) == 2
     with pytest.raises(ValueError, match="must be a ConditionalDiffusion"):
         dataclasses.replace(digits_consistency.recipe, teacher=folders["digits-flow"]).networks()
 
@@ -83,6 +83,6 @@ def test_training_alone_cuts_the_path_finer_and_finer():
 def test_lcm_starts_as_its_teacher(folders, tmp_path):
     teacher = nexus.load(folders["digits-classes"])
     model = trained(digits_lcm.recipe, tmp_path, teacher=folders["digits-classes"])
-    assert isinstance(model, LCM) and isinstance(model.generate(3, n_steps=1, seed=0), Image)
+    assert isinstance(model, LCM) and isinstance(model.generate(3, steps=1, seed=0), Image)
     pairs = zip(model.network.parameters(), teacher.network.parameters(), strict=True)
     assert 0 < max((a - b).abs().max() for a, b in pairs) < 0.02

@@ -60,7 +60,7 @@ def test_training_starts_near_zero_and_exports_what_generates_and_is_distilled(r
         model.network.proj_out.weight.add_(0.1 * torch.randn_like(model.network.proj_out.weight))
     recipe.export(model, tmp_path / "teacher")
     teacher = native.load(Source("here", tmp_path / "teacher")).eval()
-    assert teacher.generate("a boat on the sea", n_steps=2, seed=0).width == 64
+    assert teacher.generate("a boat on the sea", steps=2, seed=0).width == 64
 
     distilled = ImageTinyLCM(
         **{name: getattr(recipe, name) for name in ("cache", "nouns", "stills", "batch_size", "dim", "n_layers")},
@@ -82,7 +82,7 @@ def test_training_starts_near_zero_and_exports_what_generates_and_is_distilled(r
     few = nexus.load(tmp_path / "student", device="cpu")
     folded, delta = few.network.proj_out.weight, last.delta()
     assert delta.abs().max() > 0.01 and torch.allclose(folded, teacher.network.proj_out.weight + delta, atol=1e-3)
-    assert few.info.kind == "PixArt" and few.config.n_steps == 2
+    assert few.info.kind == "PixArt" and few.config.steps == 2
     steps: list[tuple[int, int]] = []
     few.generate("a boat on the sea", seed=0, progress=lambda *step: steps.append(step))
     assert steps == [(1, 2), (2, 2)]

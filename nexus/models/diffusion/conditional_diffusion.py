@@ -98,7 +98,7 @@ class ConditionalDiffusion(nn.Module):
         self,
         classes: Classes,
         *,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         classifier_scale: float = 0.0,
         solver: str | None = None,
@@ -119,19 +119,19 @@ class ConditionalDiffusion(nn.Module):
             ValueError: unknown classes, a solver or steps that can't be, or a classifier that is not there.
         """
         labels = asked(classes, self.config.n_classes)
-        n_steps = self.config.base.steps if n_steps is None else n_steps
+        steps = self.config.base.steps if steps is None else steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         solver = self.config.solver if solver is None else solver
         solve = named(solver, SOLVERS)
-        if not 1 <= n_steps <= self.config.base.n_steps:
-            raise ValueError(f"n_steps must be from 1 to {self.config.base.n_steps}, got {n_steps}")
+        if not 1 <= steps <= self.config.base.n_steps:
+            raise ValueError(f"steps must be from 1 to {self.config.base.n_steps}, got {steps}")
         weight, rngs = self.network.conv_in.weight, generators(seed, len(labels))
         label = torch.tensor(labels, device=weight.device)
         shape = (self.config.base.network.in_channels, *self.config.base.size)
         x = gaussian(shape, rngs, device=weight.device, dtype=weight.dtype)
         estimate = self.estimate(label, scale, classifier_scale)
-        path = self.base.path(n_steps, solver.replace("-", "_"))
-        x = walked(solve(estimate, x, path, rngs), n_steps, progress)
+        path = self.base.path(steps, solver.replace("-", "_"))
+        x = walked(solve(estimate, x, path, rngs), steps, progress)
         return given(x, classes)
 
     def estimate(self, label: Int[Tensor, " B"], scale: float, classifier_scale: float = 0.0) -> DataField:

@@ -38,7 +38,7 @@ class ConsistencyModelConfig:
     rho: float = 7.0
     sigma_data: float = 0.5
     clip: bool = True  # estimates to [-1, 1] while sampling
-    n_steps: int = 1
+    steps: int = 1
 
     def __post_init__(self):
         if not 0 < self.least < self.most:
@@ -99,7 +99,7 @@ class ConsistencyModel(nn.Module):
         classes: Classes | None = None,
         *,
         n: int = 1,
-        n_steps: int | None = None,
+        steps: int | None = None,
         at: Sequence[int] | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -107,7 +107,7 @@ class ConsistencyModel(nn.Module):
         """Makes a picture of a class, or one of each; n pictures of a model that knows no classes.
 
         Args:
-            n_steps: one, or more with fresh noise between (algorithm 1), at evenly spaced levels.
+            steps: one, or more with fresh noise between (algorithm 1), at evenly spaced levels.
             at: the levels themselves instead, of the config's `n_levels` from 0 (the most noise): (0, 22) is the
                 official two-step sampler of ImageNet.
             seed: picture i has the noise of `seed + i` alone.
@@ -125,7 +125,7 @@ class ConsistencyModel(nn.Module):
         if classes is None and n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         labels = None if classes is None or n_classes is None else asked(classes, n_classes)
-        path = self.path(n_steps, at)
+        path = self.path(steps, at)
         weight, rngs = self.network.conv_in.weight, generators(seed, len(labels or range(n)))
         label = None if labels is None else torch.tensor(labels, device=weight.device)
         noise = gaussian(self.shape, rngs, device=weight.device, dtype=weight.dtype)
@@ -139,7 +139,7 @@ class ConsistencyModel(nn.Module):
         """Of a picture."""
         return self.config.network.in_channels, *self.config.size
 
-    def path(self, n_steps: int | None = None, at: Sequence[int] | None = None) -> Path:
+    def path(self, steps: int | None = None, at: Sequence[int] | None = None) -> Path:
         """The noise levels that sampling visits.
 
         Raises:
@@ -147,12 +147,12 @@ class ConsistencyModel(nn.Module):
         """
         most, c = self.config.n_levels, self.config
         if at is None:
-            n_steps = c.n_steps if n_steps is None else n_steps
-            if not 1 <= n_steps <= most:
-                raise ValueError(f"n_steps must be from 1 to {most}, got {n_steps}")
-            at = [i * (most // n_steps) for i in range(n_steps)]
-        elif n_steps is not None or not at or list(at) != sorted(set(at)) or at[0] < 0 or at[-1] >= most:
-            raise ValueError(f"give n_steps, or by `at` rising numbers from 0 to {most - 1}; got {n_steps} and {at}")
+            steps = c.steps if steps is None else steps
+            if not 1 <= steps <= most:
+                raise ValueError(f"steps must be from 1 to {most}, got {steps}")
+            at = [i * (most // steps) for i in range(steps)]
+        elif steps is not None or not at or list(at) != sorted(set(at)) or at[0] < 0 or at[-1] >= most:
+            raise ValueError(f"give steps, or by `at` rising numbers from 0 to {most - 1}; got {steps} and {at}")
         levels = karras(c.most, c.least, most, c.rho)
         return exploding(levels[i] for i in at)
 

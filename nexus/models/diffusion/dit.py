@@ -32,14 +32,14 @@ _MULTISTEP = ("dpmpp-2m", "dpmpp-2m-sde", "unipc")  # they do better without the
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig:
-    """DiT-XL/2 for 256 pixels; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """DiT-XL/2 for 256 pixels; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: DiTTransformerConfig = field(default_factory=DiTTransformerConfig)
     labels: tuple[str, ...] = ()  # what each class is called, several names parted by commas
     drop: float = 0.1  # share of the labels that training hides, for guidance
     guided_channels: int = 3  # of the latents; the others are the condition's (so the authors sample)
     size: tuple[int, int] = (256, 256)
-    n_steps: int = 50
+    steps: int = 50
     guidance_scale: float = 4.0
     solver: str = "ddim"
 
@@ -95,7 +95,7 @@ class DiT(nn.Module):
         *,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -119,10 +119,10 @@ class DiT(nn.Module):
         like, labels = self.network.proj_out.weight, [prompt] if isinstance(prompt, int | str) else list(prompt)
         numbers = [self.class_of(label) for label in labels]
         asked = self.limits.pictures(
-            len(numbers), alone=isinstance(prompt, int | str), height=height, width=width, n_steps=n_steps,
+            len(numbers), alone=isinstance(prompt, int | str), height=height, width=width, steps=steps,
             guidance_scale=guidance_scale, solver=solver, cache=cache, seed=seed,
         )  # fmt: skip
-        path = self.path(asked.n_steps, asked.solver)
+        path = self.path(asked.steps, asked.solver)
         noise = self.guided(torch.tensor(numbers, device=like.device), asked.scale)
         start = began(self.image_vae, asked, path[0], like)
         return painted(self.image_vae, asked, start, path, data_field(noise, "noise"), progress)
@@ -154,11 +154,11 @@ class DiT(nn.Module):
             raise ValueError(f"no class is called {label!r}; {known}")
         return numbers[label.strip().lower()]
 
-    def path(self, n_steps: int, solver: str) -> Path:
+    def path(self, steps: int, solver: str) -> Path:
         """The levels that a solver visits."""
         if solver in _MULTISTEP:
-            return self.schedule.path(without_last(leading(self.schedule.n_steps, n_steps + 1)))
-        return self.schedule.path(leading(self.schedule.n_steps, n_steps))
+            return self.schedule.path(without_last(leading(self.schedule.n_steps, steps + 1)))
+        return self.schedule.path(leading(self.schedule.n_steps, steps))
 
     def guided(self, label: Int[Tensor, " B"], scale: float | int) -> Network:
         """Both halves of guidance in one batch; channels that are not guided are the condition's."""

@@ -31,7 +31,7 @@ class FlowMatchingConfig:
     size: tuple[int, int] = (32, 32)
     drop: float = 0.1  # share of labels that is left out in training
     times: Literal["uniform", "logit-normal"] = "uniform"
-    n_steps: int = 25
+    steps: int = 25
     solver: Literal["euler", "midpoint", "heun"] = "heun"
     guidance_scale: float = 2.0
 
@@ -90,7 +90,7 @@ class FlowMatching(nn.Module):
         self,
         classes: Classes,
         *,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         solver: str | None = None,
         seed: int | None = None,
@@ -99,7 +99,7 @@ class FlowMatching(nn.Module):
         """Makes a picture of a class, or one of each.
 
         Args:
-            n_steps: evenly spaced; midpoint and heun ask the network twice in each.
+            steps: evenly spaced; midpoint and heun ask the network twice in each.
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             solver: euler, midpoint or heun.
             seed: picture i has the noise of `seed + i` alone.
@@ -109,17 +109,17 @@ class FlowMatching(nn.Module):
             ValueError: unknown classes, a solver or steps that can't be.
         """
         labels = asked(classes, self.config.n_classes)
-        n_steps = self.config.n_steps if n_steps is None else n_steps
+        steps = self.config.steps if steps is None else steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         solver = self.config.solver if solver is None else solver
-        if not 1 <= n_steps <= 1000:
-            raise ValueError(f"n_steps must be from 1 to 1000, got {n_steps}")
+        if not 1 <= steps <= 1000:
+            raise ValueError(f"steps must be from 1 to 1000, got {steps}")
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
         weight = self.network.conv_in.weight
         noise = gaussian(self.shape, generators(seed, len(labels)), device=weight.device, dtype=weight.dtype)
         field = self.field(torch.tensor(labels, device=weight.device), scale)
-        x = walked(SOLVERS[solver](field, noise, uniform_times(n_steps)), n_steps, progress)
+        x = walked(SOLVERS[solver](field, noise, uniform_times(steps)), steps, progress)
         return given(x, classes)
 
     @property

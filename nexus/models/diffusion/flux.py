@@ -31,18 +31,18 @@ PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class FluxConfig:
-    """FLUX.1 [dev]'s; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """FLUX.1 [dev]'s; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: FluxTransformerConfig = field(default_factory=FluxTransformerConfig)
     levels: FlowLevels = field(default_factory=lambda: FlowLevels(shift=3.0, growth=(0.5, 1.15)))
     size: tuple[int, int] = (1024, 1024)
-    n_steps: int = 28
+    steps: int = 28
     guidance_scale: float = 3.5  # what the network is told
     solver: str = "euler"
 
     @classmethod
     def schnell(cls) -> "FluxConfig":
-        return cls(network=FluxTransformerConfig.schnell(), levels=FlowLevels(shift=1.0), n_steps=4)
+        return cls(network=FluxTransformerConfig.schnell(), levels=FlowLevels(shift=1.0), steps=4)
 
 
 class Flux(nn.Module):
@@ -93,7 +93,7 @@ class Flux(nn.Module):
         negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -124,12 +124,12 @@ class Flux(nn.Module):
                 or a solver that can't be.
         """
         asked = self.limits.words(
-            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            prompt, negative_prompt, height=height, width=width, steps=steps, guidance_scale=guidance_scale,
             solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         ratio = self.image_vae.config.spatial_compression_ratio
         n_tokens = self.n_tokens(*(side // ratio for side in asked.size))
-        path = asked.rest_of(self.config.levels.path(asked.n_steps, n_tokens, least=1 / asked.n_steps))
+        path = asked.rest_of(self.config.levels.path(asked.steps, n_tokens, least=1 / asked.steps))
         velocity = self.told(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
         return painted(self.image_vae, asked, start, path, data_field(velocity, "flow"), progress)

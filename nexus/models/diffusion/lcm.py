@@ -1,7 +1,7 @@
 """Latent consistency models (arXiv:2310.04378): a guided diffusion model distilled to a few steps.
 
 The student is told the guidance scale, learns the ends of the teacher's guided paths over many scales at once, and
-compares states that are `n_steps / origin` of the teacher's steps apart (skipping-step). Here what is distilled is a
+compares states that are several of the teacher's steps apart (skipping-step). Here what is distilled is a
 class-conditional U-Net over pixels; official weights are Stable Diffusion's U-Net, told the scale the same way.
 Axes: B batch, C channels, H height, W width, D width of the embedded scale.
 """
@@ -33,7 +33,7 @@ class LCMConfig:
     guidance_dim: int = 256
     guidance_range: tuple[float, float] = (1.0, 6.0)  # of the scales that are learnt
     origin: int = 50  # steps of the teacher's path, of which generate takes a few
-    n_steps: int = 4
+    steps: int = 4
     guidance_scale: float = 2.0
 
     def __post_init__(self):
@@ -121,7 +121,7 @@ class LCM(nn.Module):
         self,
         classes: Classes,
         *,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -129,7 +129,7 @@ class LCM(nn.Module):
         """Makes a picture of a class, or one of each, in a few steps with fresh noise between them.
 
         Args:
-            n_steps: of the `origin` steps that were distilled.
+            steps: of the `origin` steps that were distilled.
             guidance_scale: as the teacher's, within `guidance_range`; the network is told it, so it costs nothing.
             seed: picture i has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
@@ -139,16 +139,16 @@ class LCM(nn.Module):
         """
         base, weight = self.config.teacher.base, self.network.conv_in.weight
         labels = asked(classes, self.config.teacher.n_classes)
-        n_steps = self.config.n_steps if n_steps is None else n_steps
+        steps = self.config.steps if steps is None else steps
         told = self.config.guidance_scale if guidance_scale is None else guidance_scale
         low, high = self.config.guidance_range
         if not low <= told <= high:
             raise ValueError(f"guidance_scale must be from {low:g} to {high:g}, which were distilled; got {told:g}")
-        path = self.schedule.path(lcm_steps(base.n_steps, n_steps, origin=self.config.origin))
+        path = self.schedule.path(lcm_steps(base.n_steps, steps, origin=self.config.origin))
         rngs, label = generators(seed, len(labels)), torch.tensor(labels, device=weight.device)
         noise = gaussian((base.network.in_channels, *base.size), rngs, device=weight.device, dtype=weight.dtype)
         scale = torch.full((len(labels),), float(told), device=weight.device)
         estimate = data_field(lambda x, step: self(x, step, label, scale), base.prediction)
         estimate = latent_consistency_field(clipped(estimate) if base.clip else estimate)
-        x = walked(consistency(estimate, noise, path, rngs=rngs), n_steps, progress)
+        x = walked(consistency(estimate, noise, path, rngs=rngs), steps, progress)
         return given(x, classes)

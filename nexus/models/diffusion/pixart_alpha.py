@@ -38,13 +38,13 @@ TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class PixArtConfig:
-    """PixArt-XL-2-512x512's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """PixArt-XL-2-512x512's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: PixArtTransformerConfig = field(default_factory=PixArtTransformerConfig)
     process: Literal["diffusion", "flow"] = "diffusion"  # noise on a linear schedule, or the velocity of straight paths
     shift: float = 1.0  # of flow's times: above 1, more of them are noisy (arXiv:2403.03206, eq. 23)
     size: tuple[int, int] = (512, 512)  # height and width in pixels
-    n_steps: int = 20
+    steps: int = 20
     guidance_scale: float = 4.5
     solver: str = "dpmpp-2m"
     distilled: bool = False  # to a consistency function of a flow, the teacher's guidance included
@@ -62,13 +62,13 @@ class PixArtConfig:
     def schedule(self) -> NoiseSchedule:
         return linear()
 
-    def path(self, n_steps: int) -> Path:
+    def path(self, steps: int) -> Path:
         """The levels that a solver visits."""
         if self.distilled:
-            return straight(consistency_levels(n_steps, self.shift)[:-1].tolist())
+            return straight(consistency_levels(steps, self.shift)[:-1].tolist())
         if self.process == "flow":
-            return straight(shifted(flow_sigmas(n_steps, MOST_STEPS), self.shift))
-        return self.schedule.path(without_last(linspace(self.schedule.n_steps, n_steps + 1)))
+            return straight(shifted(flow_sigmas(steps, MOST_STEPS), self.shift))
+        return self.schedule.path(without_last(linspace(self.schedule.n_steps, steps + 1)))
 
 
 class PixArt(nn.Module):
@@ -131,7 +131,7 @@ class PixArt(nn.Module):
         negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -165,12 +165,12 @@ class PixArt(nn.Module):
         binned = resolution_binning and image is None and not adapters and self.config.learnt_shapes
         limits = replace(self.limits, multiple=1) if binned else self.limits
         asked = limits.words(
-            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            prompt, negative_prompt, height=height, width=width, steps=steps, guidance_scale=guidance_scale,
             solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         if binned:
             asked = replace(asked, size=nearest_shape(asked.size, self.config.size[0]), cut=asked.size)
-        path = asked.rest_of(self.config.path(asked.n_steps))
+        path = asked.rest_of(self.config.path(asked.steps))
         network = self.guided(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)
         field = data_field(network, "flow" if self.config.process == "flow" else "noise")

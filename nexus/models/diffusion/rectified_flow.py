@@ -39,21 +39,21 @@ def coupled(
     noise: Float[Tensor, "B C H W"],
     label: Int[Tensor, " B"],
     *,
-    n_steps: int = 25,
+    steps: int = 25,
     guidance_scale: float = 1.0,
 ) -> Float[Tensor, "B C H W"]:
     """The pictures that a flow takes these noises to, by Heun's method."""
-    return last(SOLVERS["heun"](flow.field(label, guidance_scale), noise, uniform_times(n_steps)))
+    return last(SOLVERS["heun"](flow.field(label, guidance_scale), noise, uniform_times(steps)))
 
 
 @torch.no_grad()
-def straightness(field: Field, noise: Float[Tensor, " B *axes"], n_steps: int = 50) -> Float[Tensor, " B"]:
+def straightness(field: Field, noise: Float[Tensor, " B *axes"], steps: int = 50) -> Float[Tensor, " B"]:
     """How much the velocity along each path differs from that of its chord (section 3.1's S), over the chord's square.
 
     0 is a straight path at even speed, which a single Euler step walks exactly.
     """
-    states = [noise, *euler(field, noise, uniform_times(n_steps))]
+    states = [noise, *euler(field, noise, uniform_times(steps))]
     chord = states[-1] - noise
-    pieces = [n_steps * (after - before) for before, after in pairwise(states)]
+    pieces = [steps * (after - before) for before, after in pairwise(states)]
     bends = torch.stack([(piece - chord).square().flatten(1).sum(1) for piece in pieces]).mean(0)
     return bends / chord.square().flatten(1).sum(1)

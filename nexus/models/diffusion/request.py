@@ -33,7 +33,7 @@ class Own(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...
     @property
-    def n_steps(self) -> int: ...
+    def steps(self) -> int: ...
     @property
     def guidance_scale(self) -> float: ...
     @property
@@ -45,7 +45,7 @@ class Asked:
     """A request that can be met."""
 
     size: tuple[int, int]  # height and width in pixels, as painted
-    n_steps: int
+    steps: int
     solver: str
     scale: float | int  # of guidance
     guided: bool  # by a second half of the batch, of what is not wanted
@@ -75,8 +75,8 @@ class Asked:
 
     def rest_of(self, path: Path) -> Path:
         """The last `strength` of a whole path, rounded up to steps."""
-        n_steps = len(path) - 1
-        return path[int(max(n_steps - n_steps * self.strength, 0)) :]
+        steps = len(path) - 1
+        return path[int(max(steps - steps * self.strength, 0)) :]
 
     def given(self, pictures: list[Image]) -> Image | list[Image]:
         return pictures[0] if self.alone else pictures
@@ -106,7 +106,7 @@ class Limits:
         *,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -127,7 +127,7 @@ class Limits:
             alone=isinstance(prompt, str),
             height=like[0] if height is None else height,
             width=like[1] if width is None else width,
-            n_steps=n_steps,
+            steps=steps,
             guidance_scale=guidance_scale,
             solver=solver,
             cache=cache,
@@ -150,7 +150,7 @@ class Limits:
         alone: bool = False,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -164,11 +164,11 @@ class Limits:
         solver = own.solver if solver is None else solver
         named(solver, self.solvers)
         scale = self._scale(guidance_scale)
-        n_steps = self._steps(own.n_steps if n_steps is None else n_steps)
-        check_cache(cache, n_steps, solver)
+        steps = self._steps(own.steps if steps is None else steps)
+        check_cache(cache, steps, solver)
         return Asked(
             size=self._size(size),
-            n_steps=n_steps,
+            steps=steps,
             solver=solver,
             scale=scale,
             guided=self.guidance == "steered" and scale != 1,
@@ -189,11 +189,11 @@ class Limits:
             raise ValueError(f"width and height must be at most {most}, {nearest}")
         return size
 
-    def _steps(self, n_steps: int) -> int:
-        check_whole_number("n_steps", n_steps)
-        if not 1 <= n_steps <= self.most_steps:
-            raise ValueError(f"n_steps must be from 1 to {self.most_steps}, got {n_steps}")
-        return n_steps
+    def _steps(self, steps: int) -> int:
+        check_whole_number("steps", steps)
+        if not 1 <= steps <= self.most_steps:
+            raise ValueError(f"steps must be from 1 to {self.most_steps}, got {steps}")
+        return steps
 
     def _scale(self, scale: float | int | None) -> float | int:
         if self.guidance == "learnt":

@@ -38,7 +38,7 @@ AESTHETIC_SCORES = (6.0, 2.5)  # that XL's refiner is told of what is wanted and
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusionConfig:
-    """Stable Diffusion 1.5's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """Stable Diffusion 1.5's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: ConditionalUNetConfig = field(default_factory=ConditionalUNetConfig)
     levels: StepLevels = field(default_factory=StepLevels)
@@ -46,7 +46,7 @@ class StableDiffusionConfig:
     zero_negative: bool = False  # no negative prompt is zeros (XL's base), else an empty prompt
     min_snr: float | None = None  # gamma of the loss's weights; None counts every step alike
     size: tuple[int, int] = (512, 512)
-    n_steps: int = 30
+    steps: int = 30
     guidance_scale: float = 7.5
     solver: str = "dpmpp-2m"
 
@@ -145,7 +145,7 @@ class StableDiffusion(nn.Module):
         negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         guidance_rescale: float | int = 0.0,
         solver: str | None = None,
@@ -178,11 +178,11 @@ class StableDiffusion(nn.Module):
         """
         config, like = self.config, self.network.conv_in.weight
         asked = self.limits.words(
-            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            prompt, negative_prompt, height=height, width=width, steps=steps, guidance_scale=guidance_scale,
             solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         check_rescale(guidance_rescale, asked)
-        path = config.levels.path(asked.n_steps, asked.solver, asked.strength)
+        path = config.levels.path(asked.steps, asked.solver, asked.strength)
         said = self.say(asked, path)
         for adapter in adapters:
             said = adapter(said)

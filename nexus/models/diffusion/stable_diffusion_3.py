@@ -32,12 +32,12 @@ PromptEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion3Config:
-    """Stable Diffusion 3 Medium's; `size`, `n_steps`, `guidance_scale` and `solver` are `generate`'s."""
+    """Stable Diffusion 3 Medium's; `size`, `steps`, `guidance_scale` and `solver` are `generate`'s."""
 
     network: MMDiTConfig = field(default_factory=MMDiTConfig)
     levels: FlowLevels = field(default_factory=FlowLevels)
     size: tuple[int, int] = (1024, 1024)
-    n_steps: int = 28
+    steps: int = 28
     guidance_scale: float = 7.0
     solver: str = "euler"
 
@@ -86,7 +86,7 @@ class StableDiffusion3(nn.Module):
         negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
-        n_steps: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | int | None = None,
         solver: str | None = None,
         cache: float | int = 0.0,
@@ -115,11 +115,11 @@ class StableDiffusion3(nn.Module):
             ValueError: an empty or too long prompt, or a size, steps, strength or a solver that can't be.
         """
         asked = self.limits.words(
-            prompt, negative_prompt, height=height, width=width, n_steps=n_steps, guidance_scale=guidance_scale,
+            prompt, negative_prompt, height=height, width=width, steps=steps, guidance_scale=guidance_scale,
             solver=solver, cache=cache, image=image, mask=mask, strength=strength, seed=seed,
         )  # fmt: skip
         ratio = self.image_vae.config.spatial_compression_ratio
-        levels = self.config.levels.path(asked.n_steps, self.n_tokens(*(side // ratio for side in asked.size)))
+        levels = self.config.levels.path(asked.steps, self.n_tokens(*(side // ratio for side in asked.size)))
         path = asked.rest_of(levels)
         velocity = self.guided(self.brief(asked, path).heard(adapters))
         start = began(self.image_vae, asked, path[0], self.network.proj_out.weight)

@@ -58,7 +58,7 @@ def test_students_are_taught_what_samplers_see():
 def test_learns_classes_and_a_classifier_of_noise():
     model, losses = learnt(tiny(), 80)
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:5])
-    for image, kind in zip(model.generate([0, 1, 0, 1], n_steps=10, seed=0), (0, 1, 0, 1), strict=True):
+    for image, kind in zip(model.generate([0, 1, 0, 1], steps=10, seed=0), (0, 1, 0, 1), strict=True):
         assert np.corrcoef(image.pixels[..., 0].ravel(), BARS[kind].numpy().ravel())[0, 1] > 0.6
     assert model.loss(bars(200), torch.Generator().manual_seed(1))["right"] > 0.75
 
@@ -66,8 +66,8 @@ def test_learns_classes_and_a_classifier_of_noise():
 def test_a_picture_does_not_depend_on_its_batch():
     model = randomised(tiny())
     for solver in ("ddim", "euler-ancestral", "dpmpp-2m"):
-        together = model.generate([0, 1], n_steps=3, solver=solver, seed=10)
-        alone = model.generate(1, n_steps=3, solver=solver, seed=11)
+        together = model.generate([0, 1], steps=3, solver=solver, seed=10)
+        alone = model.generate(1, steps=3, solver=solver, seed=11)
         assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1
         assert alone.pixels.std() > 1
 
@@ -77,7 +77,7 @@ def test_bad_input_is_refused():
     for settings, message in (
         ({"classes": [0, 2]}, "from 0 to 1, got 2"),
         ({"classes": []}, "got none"),
-        ({"classes": 0, "n_steps": 0}, "from 1 to 1000"),
+        ({"classes": 0, "steps": 0}, "from 1 to 1000"),
         ({"classes": 0, "solver": "eular"}, "nearest is euler"),
         ({"classes": 0, "classifier_scale": 1.0}, "no classifier"),
     ):

@@ -87,16 +87,16 @@ def test_sampling_tells_progress_and_does_not_depend_on_the_batch():
     torch.manual_seed(0)
     model = randomised(ConsistencyModel(ConsistencyModelConfig(network=network(3), size=(8, 8))))
     seen = []
-    together = model.generate([0, 2], n_steps=2, seed=10, progress=lambda done, total: seen.append((done, total)))
-    alone = model.generate(2, n_steps=2, seed=11)
+    together = model.generate([0, 2], steps=2, seed=10, progress=lambda done, total: seen.append((done, total)))
+    alone = model.generate(2, steps=2, seed=11)
     assert seen == [(1, 2), (2, 2)] and alone.pixels.std() > 1
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1
     for settings, message in (
         ({}, "needs classes, numbers from 0 to 2"),
         ({"classes": 3}, "from 0 to 2"),
-        ({"classes": 0, "n_steps": 41}, "from 1 to 40"),
+        ({"classes": 0, "steps": 41}, "from 1 to 40"),
         ({"classes": 0, "at": (22, 0)}, "rising numbers from 0 to 39"),
-        ({"classes": 0, "at": (0, 22), "n_steps": 2}, "give n_steps, or"),
+        ({"classes": 0, "at": (0, 22), "steps": 2}, "give steps, or"),
     ):
         with pytest.raises(ValueError, match=message):
             model.generate(**settings)
@@ -172,12 +172,12 @@ def test_an_lcm_learns_from_its_teacher():
     student, losses = learnt(student, 30, lr=4e-3, teacher=tutor)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     assert student.guidance.weight.abs().max() > 1e-4
-    together = student.generate([0, 1], n_steps=2, seed=10)
-    alone = student.generate(1, n_steps=2, seed=11)
+    together = student.generate([0, 1], steps=2, seed=10)
+    alone = student.generate(1, steps=2, seed=11)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1
     for settings, message in (
         ({"guidance_scale": 9.0}, "from 1 to 6, which were distilled"),
-        ({"n_steps": 51}, "from 1 to 50"),
+        ({"steps": 51}, "from 1 to 50"),
         ({"classes": 2}, "from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -45,7 +45,7 @@ def test_a_pipeline_makes_the_pictures_of_the_reference(pipeline, folder, scale,
     theirs = pipeline([8, 3], **settings).images
     model = nexus.load(folder, device="cpu")
     assert isinstance(model, DiT) and model.config.size == (16, 16) and model.config.guided_channels == 4
-    ours, images = painted(model, ["Great White", 3], n_steps=steps, guidance_scale=scale, seed=5)
+    ours, images = painted(model, ["Great White", 3], steps=steps, guidance_scale=scale, seed=5)
     assert theirs.std() > 0.02 and np.abs(ours - theirs).max() < 1e-3
     assert [image.pixels.shape for image in images] == [(16, 16, 3)] * 2
     assert np.abs(images[0].pixels / 255 - theirs[0]).max() < 0.5 / 255 + 1e-3
@@ -69,8 +69,8 @@ def test_the_authors_file_is_known_and_guides_three_channels(tmp_path):
 @pytest.mark.parametrize("solver", ["ddpm", "dpmpp-2m", "euler-ancestral", "unipc"])
 def test_a_picture_does_not_depend_on_its_batch(folder, solver):
     model = nexus.load(folder, device="cpu")
-    together = model.generate([1, 2], n_steps=4, solver=solver, seed=10, height=32)
-    alone = model.generate(2, n_steps=4, solver=solver, seed=11, height=32)
+    together = model.generate([1, 2], steps=4, solver=solver, seed=10, height=32)
+    alone = model.generate(2, steps=4, solver=solver, seed=11, height=32)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1
     assert alone.pixels.std() > 1 and alone.pixels.shape == (32, 16, 3)
 
@@ -78,13 +78,13 @@ def test_a_picture_does_not_depend_on_its_batch(folder, solver):
 def test_cached_steps_ask_the_network_less(folder):
     model, asked = nexus.load(folder, device="cpu"), []
     model.network.register_forward_pre_hook(lambda *_: asked.append(1))
-    model.generate([1, 2], n_steps=20, seed=10, cache=0.5)
+    model.generate([1, 2], steps=20, seed=10, cache=0.5)
     assert 4 < len(asked) < 15
 
 
 def test_an_own_folder_keeps_labels_and_settings(tmp_path):
     network = DiTTransformerConfig(n_layers=1, n_heads=2, head_dim=8, sample_size=4, n_classes=2)
-    model = randomised(DiT(DiTConfig(network=network, labels=("cat", "dog, hound"), size=(32, 32), n_steps=9)))
+    model = randomised(DiT(DiTConfig(network=network, labels=("cat", "dog, hound"), size=(32, 32), steps=9)))
     save_folder(model, tmp_path, kind="dit", config=model.config)
     again = nexus.load(tmp_path, device="cpu")
     assert again.config == model.config and again.class_of("hound") == 1
@@ -119,7 +119,7 @@ def test_learns_which_latents_a_class_has():
         (1000, {}, "from 0 to 999, got 1000"),
         ("umbrela", {}, "no class is called 'umbrela'; nearest: umbrella"),
         (1, {"height": 17}, "multiples of 16, got 16x17; nearest is 16x16"),
-        (1, {"n_steps": 0}, "from 1 to 999"),
+        (1, {"steps": 0}, "from 1 to 999"),
         (1, {"solver": "lcm"}, "solver must be one of ddim"),
     ],
 )

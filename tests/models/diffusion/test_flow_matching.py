@@ -13,7 +13,7 @@ from nexus.process.flow import euler, interpolate, last, uniform_times
 
 def tiny(**settings):
     torch.manual_seed(0)
-    return FlowMatching(FlowMatchingConfig(network=network(3), size=(8, 8), n_steps=8, **settings))
+    return FlowMatching(FlowMatchingConfig(network=network(3), size=(8, 8), steps=8, **settings))
 
 
 def test_guidance_is_the_formula():
@@ -36,8 +36,8 @@ def test_learns_classes():
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
 def test_a_picture_does_not_depend_on_its_batch(solver):
     model = randomised(tiny())
-    together = model.generate([0, 1], n_steps=3, solver=solver, seed=10)
-    alone = model.generate(1, n_steps=3, solver=solver, seed=11)
+    together = model.generate([0, 1], steps=3, solver=solver, seed=10)
+    alone = model.generate(1, steps=3, solver=solver, seed=11)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1 and alone.pixels.std() > 1
 
 
@@ -76,8 +76,8 @@ def test_a_flow_of_independent_pairs_bends_and_its_reflow_does_not():
 def test_pairs_are_what_the_flow_makes_of_noise():
     model, label = randomised(tiny()), torch.tensor([0, 1])
     noise = torch.randn(2, 1, 8, 8)
-    pairs = coupled(model, noise, label, n_steps=3, guidance_scale=2.0)
-    alone = coupled(model, noise[1:], label[1:], n_steps=3, guidance_scale=2.0)
+    pairs = coupled(model, noise, label, steps=3, guidance_scale=2.0)
+    alone = coupled(model, noise[1:], label[1:], steps=3, guidance_scale=2.0)
     assert pairs.std() > 0.1
     torch.testing.assert_close(pairs[1:], alone, atol=1e-4, rtol=1e-4)
 
@@ -97,7 +97,7 @@ def test_bad_input_is_refused():
     for settings, message in (
         ({"classes": 2}, "from 0 to 1"),
         ({"classes": 0, "solver": "ddim"}, "euler, midpoint, heun"),
-        ({"classes": 0, "n_steps": 0}, "from 1 to 1000, got 0"),
+        ({"classes": 0, "steps": 0}, "from 1 to 1000, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny().generate(**settings)

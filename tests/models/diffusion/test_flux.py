@@ -65,12 +65,12 @@ def test_a_pipeline_makes_the_pictures_of_the_reference(both):
     settings = dict(num_inference_steps=4, height=32, width=48, generator=rngs(), output_type="np")
     theirs = pipe(PROMPTS, **settings, **guidance, **length).images
     model = nexus.load(folder, device="cpu")
-    assert isinstance(model, Flux) and model.config.n_steps == (28 if guidance else 4)
-    ours, images = painted(model, PROMPTS, n_steps=4, height=32, width=48, seed=5, **guidance)
+    assert isinstance(model, Flux) and model.config.steps == (28 if guidance else 4)
+    ours, images = painted(model, PROMPTS, steps=4, height=32, width=48, seed=5, **guidance)
     assert_same_pictures(ours, theirs)
     assert np.abs(images[1].pixels / 255 - theirs[1]).max() < 0.5 / 255 + 1e-3
     if guidance:
-        other, _ = painted(model, PROMPTS, n_steps=4, height=32, width=48, seed=5, guidance_scale=8)
+        other, _ = painted(model, PROMPTS, steps=4, height=32, width=48, seed=5, guidance_scale=8)
         assert np.abs(other - theirs).max() > 2e-3  # what it is told is heard
 
 
@@ -84,7 +84,7 @@ def test_image_to_image_equals_the_reference(both):
     settings = dict(num_inference_steps=5, height=32, width=32, strength=0.6, generator=rngs(), output_type="np")
     theirs = image_pipe(PROMPTS, image=[picture()._picture()] * 2, **settings, **guidance, **length).images
     model = nexus.load(folder, device="cpu")
-    given = dict(image=picture(), strength=0.6, n_steps=5, seed=5)
+    given = dict(image=picture(), strength=0.6, steps=5, seed=5)
     assert_same_pictures(painted(model, PROMPTS, **given, **guidance)[0], theirs)
 
 
@@ -98,7 +98,7 @@ def test_inpainting_equals_the_reference(both):
     shown = dict(image=[picture()._picture()] * 2, mask_image=[hole()._picture()] * 2)
     theirs = inpaint(PROMPTS, **shown, **settings, **guidance, **length).images
     model = nexus.load(folder, device="cpu")
-    given = dict(image=picture(), mask=hole(), strength=0.6, n_steps=5, seed=5)
+    given = dict(image=picture(), mask=hole(), strength=0.6, steps=5, seed=5)
     assert_same_pictures(painted(model, PROMPTS, **given, **guidance)[0], theirs)
 
 
@@ -118,7 +118,7 @@ def test_black_forest_labs_file_is_known(guided, prefix, tmp_path):
 @pytest.mark.parametrize("solver", ["dpmpp-2m", "euler-ancestral", "unipc"])
 def test_a_picture_does_not_depend_on_its_batch(folders, solver):
     model = nexus.load(folders[True], device="cpu")
-    given = dict(n_steps=3, solver=solver, height=32, width=16)
+    given = dict(steps=3, solver=solver, height=32, width=16)
     together, alone = model.generate(PROMPTS, seed=10, **given), model.generate(PROMPTS[1], seed=11, **given)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1 and alone.pixels.std() > 1
 
@@ -126,7 +126,7 @@ def test_a_picture_does_not_depend_on_its_batch(folders, solver):
 def test_cached_steps_ask_the_network_less(folders):
     model, asked = nexus.load(folders[True], device="cpu"), []
     model.network.register_forward_pre_hook(lambda *_: asked.append(1))
-    model.generate(PROMPTS, n_steps=20, seed=10, cache=0.5, height=32, width=16)
+    model.generate(PROMPTS, steps=20, seed=10, cache=0.5, height=32, width=16)
     assert 4 < len(asked) < 15
 
 
@@ -160,7 +160,7 @@ def test_learns_which_latents_a_text_has():
             "guidance is learnt into this distilled model: leave guidance_scale out, got 3.5",
         ),
         (True, "a boat", {"height": 40}, "multiples of 16, got 1024x40; nearest is 1024x32"),
-        (True, "a boat", {"n_steps": 0}, "from 1 to 1000"),
+        (True, "a boat", {"steps": 0}, "from 1 to 1000"),
         (True, "a boat", {"solver": "ddpm"}, "solver must be one of euler"),
     ],
 )

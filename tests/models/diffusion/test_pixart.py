@@ -42,7 +42,7 @@ def fake_text(prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture
 def model() -> PixArt:
-    model = PixArt(PixArtConfig(network=TINY, process="flow", shift=2.0, size=(16, 8), n_steps=3)).eval()
+    model = PixArt(PixArtConfig(network=TINY, process="flow", shift=2.0, size=(16, 8), steps=3)).eval()
     model.image_vae, model.text_encoder = Stills(CogVideoXVAE(VAE).eval()), fake_text
     redraw(model)
     redraw(model.image_vae)
@@ -162,7 +162,7 @@ def test_a_pipeline_folder_makes_the_pictures_of_the_reference(kind, tmp_path):
     ).images
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nexus.models.diffusion.latent_start.gaussian", lambda *_, **__: noise.clone())
-        asked = {"height": 48, "width": 32, "n_steps": 5, "guidance_scale": 3.0}
+        asked = {"height": 48, "width": 32, "steps": 5, "guidance_scale": 3.0}
         made = model.generate(prompts, negative_prompt="big", **asked, resolution_binning=False, seed=0)
     pixels = np.stack([image.pixels for image in made]) / 255
     assert expected.std() > 0.05 and abs(expected[0] - expected[1]).max() > 0.05
@@ -192,7 +192,7 @@ def test_other_sizes_are_painted_in_learnt_shapes_as_the_reference_does(kind, tm
     )
     seen = []
     hook = model.image_vae.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    made = model.generate("a whale", n_steps=2, seed=5, **given)
+    made = model.generate("a whale", steps=2, seed=5, **given)
     hook.remove()
     assert seen[0].shape[2:] == (304, 208) and (made.height, made.width) == (201, 133)
     assert theirs.images.std() > 0.05 and np.abs(made.pixels / 255 - theirs.images[0]).max() < 0.5 / 255 + 1e-3
@@ -218,15 +218,15 @@ def test_a_batch_is_its_items(model):
     both = model.generate(["a boat", "a whale"], seed=3)
     assert both[0] == model.generate("a boat", seed=3) and both[1] == model.generate("a whale", seed=4)
     assert (both[0].height, both[0].width) == (16, 8) and both[0] != both[1]
-    few = model.generate("a boat", seed=3, n_steps=6)
-    assert model.generate("a boat", seed=3, n_steps=6, solver="euler") != few != both[0]
+    few = model.generate("a boat", seed=3, steps=6)
+    assert model.generate("a boat", seed=3, steps=6, solver="euler") != few != both[0]
     assert model.generate("a boat", seed=3, guidance_scale=1.0) != both[0]
 
 
 def test_cached_steps_ask_the_network_less(model):
     asked = []
     hook = model.network.register_forward_pre_hook(lambda *_: asked.append(1))
-    model.generate("a red boat", n_steps=20, seed=0, cache=0.5)
+    model.generate("a red boat", steps=20, seed=0, cache=0.5)
     hook.remove()
     assert 4 < len(asked) < 15
 
@@ -239,7 +239,7 @@ def test_a_picture_to_start_from_is_kept_the_more_the_weaker(model):
     def change(strength):
         steps: list[tuple[int, int]] = []
         made = model.generate(
-            "a boat", image=start, strength=strength, n_steps=10, seed=0, progress=lambda *step: steps.append(step)
+            "a boat", image=start, strength=strength, steps=10, seed=0, progress=lambda *step: steps.append(step)
         )
         return np.abs(made.pixels - codec).mean(), len(steps)
 
@@ -254,7 +254,7 @@ def test_a_part_is_painted_and_the_rest_kept(model):
     seen: list[torch.Tensor] = []
     hook = model.image_vae.video_vae.decoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     for prompt, strength in (("a boat", 1), ("a whale", 1), ("a boat", 0.5), ("a whale", 0.5)):
-        model.generate(prompt, image=start, mask=Image(half), n_steps=4, seed=0, strength=strength)
+        model.generate(prompt, image=start, mask=Image(half), steps=4, seed=0, strength=strength)
     hook.remove()
     for one, other in ((seen[0], seen[1]), (seen[2], seen[3])):
         torch.testing.assert_close(one[..., :4, :], other[..., :4, :])
@@ -266,7 +266,7 @@ def test_a_part_is_painted_and_the_rest_kept(model):
 
 def test_progress_counts_steps_and_may_stop(model):
     seen = []
-    model.generate("a boat", n_steps=4, seed=0, progress=lambda *step: seen.append(step))
+    model.generate("a boat", steps=4, seed=0, progress=lambda *step: seen.append(step))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def stop(done: int, total: int) -> None:
@@ -281,7 +281,7 @@ def test_progress_counts_steps_and_may_stop(model):
     [
         ({"prompt": " "}, "the prompt is empty"),
         ({"height": 17}, "multiples of 4, got 8x17; nearest is 8x16"),
-        ({"n_steps": 0}, "n_steps must be from 1 to 999"),
+        ({"steps": 0}, "steps must be from 1 to 999"),
         ({"strength": 0.0, "image": Image(np.zeros((16, 8, 3), np.uint8))}, "strength must be above 0"),
         ({"negative_prompt": ["a", "b"]}, "one text or 1 of them"),
         ({"solver": "lcm"}, "solver must be one of euler"),
@@ -338,7 +338,7 @@ def test_a_distilled_model_takes_few_steps_and_no_guidance(model):
         process="flow",
         shift=2.0,
         size=(16, 8),
-        n_steps=2,
+        steps=2,
         solver="lcm",
         guidance_scale=1.0,
         distilled=True,
@@ -346,8 +346,8 @@ def test_a_distilled_model_takes_few_steps_and_no_guidance(model):
     assert [round(level.sigma, 4) for level in config.path(2)] == [1, 0.6667, 0]
     few = PixArt(config).eval()
     few.network, few.image_vae, few.text_encoder = model.network, model.image_vae, fake_text
-    one = few.generate("a boat", seed=1, n_steps=1)
-    assert one == few.generate(["a whale", "a boat"], seed=0, n_steps=1)[1] and one != few.generate("a boat", seed=1)
+    one = few.generate("a boat", seed=1, steps=1)
+    assert one == few.generate(["a whale", "a boat"], seed=0, steps=1)[1] and one != few.generate("a boat", seed=1)
     with pytest.raises(ValueError, match="guidance is learnt into this distilled model"):
         few.generate("a boat", guidance_scale=3.0)
     with pytest.raises(ValueError, match="solver must be one of lcm, got 'euler'"):

@@ -17,7 +17,7 @@ WHITE = Image(np.full((32, 48), 255, dtype=np.uint8))
 @dataclass(frozen=True)
 class Own:
     size: tuple[int, int] = (64, 80)
-    n_steps: int = 7
+    steps: int = 7
     guidance_scale: float = 3.0
     solver: str = "euler"
 
@@ -27,7 +27,7 @@ LIMITS = Limits(own=Own(), multiple=16, most_steps=999, longest=128)
 
 def test_what_is_not_said_is_the_models_own():
     asked = LIMITS.words("a boat", seed=5)
-    assert (asked.size, asked.n_steps, asked.solver, asked.scale) == ((64, 80), 7, "euler", 3.0)
+    assert (asked.size, asked.steps, asked.solver, asked.scale) == ((64, 80), 7, "euler", 3.0)
     assert asked.alone and asked.guided and asked.n == 1 and asked.strength == 1
     assert asked.halves == ["a boat", ""] and asked.negative is None
     assert asked.rngs[0].initial_seed() == 5
@@ -81,15 +81,15 @@ REFUSED = {
     "a height below none": ({"height": -64}, "nearest is 80x16"),
     "a picture that is odd": ({"image": Image(np.zeros((30, 48, 3), np.uint8))}, "got 48x30; nearest is 48x32"),
     "too wide": ({"width": 1024}, "at most 128, got 1024x64; nearest is 128x64"),
-    "no steps": ({"n_steps": 0}, "n_steps must be from 1 to 999, got 0"),
-    "steps below none": ({"n_steps": -1}, "n_steps must be from 1 to 999, got -1"),
-    "a million steps": ({"n_steps": 10**6}, "n_steps must be from 1 to 999, got 1000000"),
+    "no steps": ({"steps": 0}, "steps must be from 1 to 999, got 0"),
+    "steps below none": ({"steps": -1}, "steps must be from 1 to 999, got -1"),
+    "a million steps": ({"steps": 10**6}, "steps must be from 1 to 999, got 1000000"),
     "guidance that is none": ({"guidance_scale": float("nan")}, "from 0 to 100, such as 3, got nan"),
     "guidance without end": ({"guidance_scale": float("inf")}, "from 0 to 100, such as 3, got inf"),
     "guidance backwards": ({"guidance_scale": -1.0}, "from 0 to 100, such as 3, got -1"),
     "a cache below none": ({"cache": -0.1}, "cache must be from 0 .* to 2: .* got -0.1"),
     "a cache without end": ({"cache": 5}, "cache must be from 0 .* got 5"),
-    "a cache of two steps": ({"cache": 0.3, "n_steps": 2}, "of 2 none is: leave cache out"),
+    "a cache of two steps": ({"cache": 0.3, "steps": 2}, "of 2 none is: leave cache out"),
     "a solver misspelt": ({"solver": "dpmpp2m"}, "solver must be one of euler, .* nearest is dpmpp-2m"),
     "a seed below none": ({"seed": -1}, r"seed must be from 0 to 2\*\*63 - 1, got -1"),
     "a seed too large": ({"seed": 2**63}, r"seed must be from 0 to 2\*\*63 - 1"),
@@ -112,9 +112,9 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_things_of_other_kinds_are_refused():
     """What the tests' types would stop, and a program's do not."""
     for value in (64.5, "64", True, None):
-        with pytest.raises(ValueError, match=f"n_steps must be a whole number, got {value!r}"):
-            check_whole_number("n_steps", value)
-    check_whole_number("n_steps", np.int64(3))
+        with pytest.raises(ValueError, match=f"steps must be a whole number, got {value!r}"):
+            check_whole_number("steps", value)
+    check_whole_number("steps", np.int64(3))
     with pytest.raises(ValueError, match=r"mask must be a nexus Image, got a str; Image.load reads a file"):
         check_image("mask", "mask.png")
 

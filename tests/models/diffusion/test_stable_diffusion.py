@@ -127,7 +127,7 @@ def test_every_solver_equals_the_reference(name, pipeline, tmp_path):
     theirs = theirs_of(pipe, num_inference_steps=4)
     model = nexus.load(tmp_path, device="cpu")
     assert model.config.solver == ("dpmpp-2m" if name == "karras" else name)
-    assert_same_pictures(ours_of(model, n_steps=4), theirs)
+    assert_same_pictures(ours_of(model, steps=4), theirs)
 
 
 @pytest.mark.parametrize("rescaled", [False, True])
@@ -150,7 +150,7 @@ def test_image_to_image_equals_the_reference(strength, steps, pipeline, model):
     pipe.set_progress_bar_config(disable=True)
     given = {"strength": strength, "num_inference_steps": steps}
     theirs = theirs_of(pipe, image=[picture()._picture()] * 2, **given)
-    assert_same_pictures(ours_of(model, image=picture(), strength=strength, n_steps=steps), theirs)
+    assert_same_pictures(ours_of(model, image=picture(), strength=strength, steps=steps), theirs)
 
 
 @pytest.mark.parametrize("strength", [0.6, 1.0])
@@ -180,7 +180,7 @@ def test_what_the_mask_keeps_is_kept(model):
 def latents_of(model, solver, seed):
     latents = []
     hook = model.image_vae.decoder.register_forward_hook(lambda module, given, output: latents.append(given[0]))
-    model.generate("a boat", image=picture(), mask=mask(), seed=seed, n_steps=3, solver=solver)
+    model.generate("a boat", image=picture(), mask=mask(), seed=seed, steps=3, solver=solver)
     hook.remove()
     return latents[0]
 
@@ -246,18 +246,18 @@ def test_lcm_equals_the_reference(pipeline, tmp_path):
     pipe.set_progress_bar_config(disable=True)
     pipe.save_pretrained(tmp_path)
     model = nexus.load(tmp_path, device="cpu")
-    assert (model.config.solver, model.config.n_steps, model.config.guidance_scale) == ("lcm", 4, 8.5)
+    assert (model.config.solver, model.config.steps, model.config.guidance_scale) == ("lcm", 4, 8.5)
     theirs = theirs_of(pipe, num_inference_steps=4, guidance_scale=8.5)
-    ours = ours_of(model, n_steps=4, guidance_scale=8.5)
+    ours = ours_of(model, steps=4, guidance_scale=8.5)
     assert_same_pictures(ours, theirs)
-    assert np.abs(ours_of(model, n_steps=4, guidance_scale=2.0) - ours).max() > 2e-3  # the scale is told
+    assert np.abs(ours_of(model, steps=4, guidance_scale=2.0) - ours).max() > 2e-3  # the scale is told
     with pytest.raises(ValueError, match="this model is distilled"):
         model.generate("a boat", negative_prompt="grey")
 
 
 def test_an_item_of_a_batch_equals_it_alone(model):
-    both = model.generate(PROMPTS, n_steps=3, seed=7, solver="euler-ancestral")
-    alone = model.generate(PROMPTS[1], n_steps=3, seed=8, solver="euler-ancestral")
+    both = model.generate(PROMPTS, steps=3, seed=7, solver="euler-ancestral")
+    alone = model.generate(PROMPTS[1], steps=3, seed=8, solver="euler-ancestral")
     assert np.abs(both[1].pixels.astype(int) - alone.pixels.astype(int)).max() <= 1
 
 
@@ -265,12 +265,12 @@ def test_an_item_of_a_batch_equals_it_alone(model):
 def test_cached_steps_ask_the_network_less(model, solver):
     asked = []
     hook = model.network.register_forward_pre_hook(lambda *_: asked.append(1))
-    whole = model.generate(PROMPTS, n_steps=16, seed=7, solver=solver)
+    whole = model.generate(PROMPTS, steps=16, seed=7, solver=solver)
     all_of_them = len(asked)
-    both = model.generate(PROMPTS, n_steps=16, seed=7, solver=solver, cache=0.5)
+    both = model.generate(PROMPTS, steps=16, seed=7, solver=solver, cache=0.5)
     hook.remove()
     assert all_of_them == (31 if solver == "heun" else 16) and 4 < len(asked) - all_of_them < 0.75 * all_of_them
-    alone = model.generate(PROMPTS[1], n_steps=16, seed=8, solver=solver, cache=0.5)
+    alone = model.generate(PROMPTS[1], steps=16, seed=8, solver=solver, cache=0.5)
     assert np.abs(both[1].pixels.astype(int) - alone.pixels.astype(int)).max() <= 1
     assert not np.array_equal(both[1].pixels, whole[1].pixels)
 
@@ -301,14 +301,14 @@ def test_xl_reads_prompts_beyond_a_window_with_both_encoders(tmp_path):
 
 def test_progress_is_told_and_can_stop_it(model):
     seen = []
-    model.generate("a boat", n_steps=3, progress=lambda done, total: seen.append((done, total)))
+    model.generate("a boat", steps=3, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
     def stop(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        model.generate("a boat", n_steps=3, progress=stop)
+        model.generate("a boat", steps=3, progress=stop)
 
 
 def test_adapters_change_what_is_told(model):
@@ -365,8 +365,8 @@ def test_the_loss_is_that_of_its_prediction_and_falls(kind):
 def test_what_cannot_be_is_refused(model, folder):
     cases = [
         (r"multiples of 8, got 32x33; nearest is 32x32", {"height": 33}),
-        (r"n_steps must be from 1 to 999, got 0", {"n_steps": 0}),
-        (r"n_steps must be from 1 to 999, got 5000", {"n_steps": 5000}),
+        (r"steps must be from 1 to 999, got 0", {"steps": 0}),
+        (r"steps must be from 1 to 999, got 5000", {"steps": 5000}),
         (r"solver must be one of .*nearest is dpmpp-2m", {"solver": "dpmpp-2n"}),
         (r"the mask must be of the image's size, 48x32, got 32x32", {"image": picture(), "mask": mask(32, 32)}),
         (r"give image too", {"mask": mask()}),
@@ -380,7 +380,7 @@ def test_what_cannot_be_is_refused(model, folder):
     ]
     for message, settings in cases:
         with pytest.raises(ValueError, match=message):
-            model.generate("a boat", **({"n_steps": 5} | settings))
+            model.generate("a boat", **({"steps": 5} | settings))
     with pytest.raises(ValueError, match="one picture at least"):
         model.generate([])
     alone = nexus.load(folder / "unet", device="cpu")
@@ -430,4 +430,4 @@ def test_a_pipeline_of_the_official_widths_equals_the_reference(tmp_path):
     del pipe, network
     model = nexus.load(tmp_path, device="cpu")
     assert [model.config.network.dims, model.config.size] == [(320, 640, 1280, 1280), (512, 512)]
-    assert_same_pictures(ours_of(model, height=64, width=96, n_steps=3), theirs)
+    assert_same_pictures(ours_of(model, height=64, width=96, steps=3), theirs)

@@ -79,7 +79,7 @@ def test_a_pipeline_makes_the_pictures_of_the_reference(pipeline, folder):
     theirs = pipeline(PROMPTS, negative_prompt=["grey sea", "boat"], **settings).images
     model = nexus.load(folder, device="cpu")
     assert isinstance(model, StableDiffusion3) and model.config.size == (32, 32)
-    given = dict(n_steps=5, guidance_scale=4.0, height=32, width=48, seed=5)
+    given = dict(steps=5, guidance_scale=4.0, height=32, width=48, seed=5)
     ours, images = painted(model, PROMPTS, negative_prompt=["grey sea", "boat"], **given)
     assert_same_pictures(ours, theirs)
     assert np.abs(images[0].pixels / 255 - theirs[0]).max() < 0.5 / 255 + 1e-3
@@ -94,7 +94,7 @@ def test_without_t5_and_with_shifts_by_size(t5, dynamic, tmp_path):
     theirs = pipe(PROMPTS, num_inference_steps=3, guidance_scale=1.0, generator=rngs(), output_type="np").images
     model = nexus.load(tmp_path, device="cpu")
     assert (model.text_encoder.t5 is not None) == t5 and (model.config.levels.growth is not None) == dynamic
-    assert_same_pictures(painted(model, PROMPTS, n_steps=3, guidance_scale=1, seed=5)[0], theirs)
+    assert_same_pictures(painted(model, PROMPTS, steps=3, guidance_scale=1, seed=5)[0], theirs)
 
 
 def picture():
@@ -118,7 +118,7 @@ def test_image_to_image_equals_the_reference(pipeline, folder, strength, steps):
         output_type="np",
     ).images
     model = nexus.load(folder, device="cpu")
-    given = dict(image=picture(), strength=strength, n_steps=steps, guidance_scale=4.0, seed=5)
+    given = dict(image=picture(), strength=strength, steps=steps, guidance_scale=4.0, seed=5)
     assert_same_pictures(painted(model, PROMPTS, **given)[0], theirs)
 
 
@@ -149,7 +149,7 @@ def test_inpainting_equals_the_reference(strength, steps, tmp_path):
         output_type="np",
     ).images
     model = nexus.load(tmp_path, device="cpu")
-    given = dict(image=picture(), strength=strength, n_steps=steps, guidance_scale=4.0, seed=5)
+    given = dict(image=picture(), strength=strength, steps=steps, guidance_scale=4.0, seed=5)
     assert_same_pictures(painted(model, PROMPTS, mask=hole(), **given)[0], theirs)
 
 
@@ -218,15 +218,15 @@ def test_stabilitys_file_is_known_with_its_autoencoder(tmp_path):
 @pytest.mark.parametrize("solver", ["dpmpp-2m", "dpmpp-2m-sde", "euler-ancestral", "unipc"])
 def test_a_picture_does_not_depend_on_its_batch(folder, solver):
     model = nexus.load(folder, device="cpu")
-    together = model.generate(PROMPTS, n_steps=3, solver=solver, seed=10)
-    alone = model.generate(PROMPTS[1], n_steps=3, solver=solver, seed=11)
+    together = model.generate(PROMPTS, steps=3, solver=solver, seed=10)
+    alone = model.generate(PROMPTS[1], steps=3, solver=solver, seed=11)
     assert np.abs(together[1].pixels.astype(int) - alone.pixels).max() <= 1 and alone.pixels.std() > 1
 
 
 def test_cached_steps_ask_the_network_less(folder):
     model, asked = nexus.load(folder, device="cpu"), []
     model.network.register_forward_pre_hook(lambda *_: asked.append(1))
-    model.generate(PROMPTS, n_steps=20, seed=10, cache=0.5)
+    model.generate(PROMPTS, steps=20, seed=10, cache=0.5)
     assert 4 < len(asked) < 15
 
 
@@ -257,7 +257,7 @@ def test_learns_which_latents_a_text_has():
         (" ", {}, "the prompt is empty"),
         ("a boat", {"width": 40}, "multiples of 16, got 40x32; nearest is 32x32"),
         ("a boat", {"width": 208}, "at most 192"),
-        ("a boat", {"n_steps": 1001}, "from 1 to 1000"),
+        ("a boat", {"steps": 1001}, "from 1 to 1000"),
         ("a boat", {"solver": "lcm"}, "solver must be one of euler"),
         ("a boat", {"image": "picture", "strength": 0}, "strength must be above 0"),
         ("a boat", {"mask": "picture"}, "a mask says where image is painted anew"),
@@ -279,7 +279,7 @@ def test_progress_tells_every_step_and_may_stop(folder):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nexus.load(folder, device="cpu").generate("a boat", n_steps=5, seed=0, progress=progress)
+        nexus.load(folder, device="cpu").generate("a boat", steps=5, seed=0, progress=progress)
     assert seen == [(1, 5), (2, 5)]
 
 

@@ -59,4 +59,4 @@ def theirs_of(pipe, prompts=PROMPTS, **settings):
 
 
 def ours_of(model, prompts=PROMPTS, **settings):
-    return painted(model, prompts, **({"guidance_scale": 4.0, "n_steps": 5, "seed": 5} | settings))[0]
+    return painted(model, prompts, **({"guidance_scale": 4.0, "steps": 5, "seed": 5} | settings))[0]
