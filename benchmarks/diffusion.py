@@ -22,7 +22,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from nexus.hub import conditional_unet, dit_transformer, flux_transformer, image_vae, mmdit, pixart
+from nexus.hub import base_diffusion, conditional_unet, dit_transformer, flux_transformer, image_vae, mmdit, pixart
 from nexus.hub.source import Source
 from nexus.nn.prepack import prepack
 
@@ -47,6 +47,21 @@ def unet(theirs: Any, ours: Any, dtype: torch.dtype) -> tuple[Call, Call]:
     x, text, step = drawn(2, 4, 32, 32, dtype=dtype), drawn(2, 77, 768, dtype=dtype), torch.tensor([500, 500])
     told = ours.hear(text)
     return lambda: theirs(x, step, text).sample, lambda: ours(x, step, told)
+
+
+def sdxl(theirs: Any, ours: Any, dtype: torch.dtype) -> tuple[Call, Call]:
+    x, text, step = drawn(2, 4, 64, 64, dtype=dtype), drawn(2, 77, 2048, dtype=dtype), torch.tensor([500, 500])
+    pooled, sizes = drawn(2, 1280, dtype=dtype), torch.tensor([[512, 512, 0, 0, 512, 512]] * 2)
+    told, added = ours.hear(text), {"text_embeds": pooled, "time_ids": sizes}
+    return (
+        lambda: theirs(x, step, text, added_cond_kwargs=added).sample,
+        lambda: ours(x, step, told, pooled=pooled, sizes=sizes),
+    )
+
+
+def ddpm(theirs: Any, ours: Any, dtype: torch.dtype) -> tuple[Call, Call]:
+    x, step = drawn(1, 3, 256, 256, dtype=dtype), torch.tensor([500])
+    return lambda: theirs(x, step).sample, lambda: ours(x, step)
 
 
 def dit(theirs: Any, ours: Any, dtype: torch.dtype) -> tuple[Call, Call]:
@@ -92,6 +107,40 @@ RACES = {
         reference=lambda: diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
         load=conditional_unet.load_conditional_unet,
         calls=unet,
+    ),
+    "sdxl": Race(
+        name="Stable Diffusion XL's U-Net, 1 and 2 of 2 and 10 transformer layers, 512 px, batch 2",
+        reference=lambda: diffusers.UNet2DConditionModel(
+            sample_size=128,
+            block_out_channels=(320, 640, 1280),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 1, 2),
+            attention_head_dim=(5, 10, 20),
+            cross_attention_dim=2048,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        ),
+        load=conditional_unet.load_conditional_unet,
+        calls=sdxl,
+    ),
+    "ddpm": Race(
+        name="DDPM's U-Net for CelebA-HQ, 256 px, batch 1",
+        reference=lambda: diffusers.UNet2DModel(
+            sample_size=256,
+            block_out_channels=(128, 128, 256, 256, 512, 512),
+            down_block_types=(*("DownBlock2D",) * 4, "AttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "AttnUpBlock2D", *("UpBlock2D",) * 4),
+            attention_head_dim=None,
+            downsample_padding=0,
+            freq_shift=1,
+            flip_sin_to_cos=False,
+            norm_eps=1e-6,
+        ),
+        load=lambda source: base_diffusion.load(source).network,
+        calls=ddpm,
     ),
     "dit": Race(
         name="DiT-XL/2, 4 of 28 layers, 256 px, batch 2",

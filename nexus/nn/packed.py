@@ -154,7 +154,7 @@ class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
         plain = layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return plain and layer.weight.numel() >= 1 << 14
+        return plain and layer.weight.numel() >= 1 << 10  # first ones too: those after keep the layout that they get
 
     def pack(self, weight: Tensor) -> PackedMatrix | PackedKernels:
         if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
