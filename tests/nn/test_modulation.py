@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from nexus.nn.modulation import AdaptiveNorm, Modulation, last_layer, low_rank, modulate, projection, shrink
+from nexus.nn.modulation import AdaptiveNorm, Modulation, last_layer, low_rank, modulate, projection, shrink, widen
 
 
 def test_modulation_is_the_formula(rng):
@@ -48,3 +48,19 @@ def test_shrunk_modulations_have_the_names_of_a_network_of_that_rank():
     shrink(blocks, torch.randn(30, 8), 2)
     small.load_state_dict(blocks.state_dict())
     assert small[0].modulation[0].weight.shape == (2, 8) and not last_layer(Block(2).modulation).weight.any()
+
+
+def test_widened_modulations_compute_what_those_of_low_rank_do():
+    class Block(torch.nn.Module):
+        def __init__(self, rank):
+            super().__init__()
+            self.modulation = projection(8, 24, rank)
+
+    small, whole = torch.nn.ModuleList([Block(2), Block(None)]), torch.nn.ModuleList([Block(None), Block(None)])
+    x, before = torch.randn(5, 8), [block.modulation for block in small]
+    expected = [modulation(x) for modulation in before]
+    widen(small)
+    whole.load_state_dict(small.state_dict())
+    for block, wanted in zip(whole, expected, strict=True):
+        assert isinstance(block.modulation, torch.nn.Linear)
+        torch.testing.assert_close(block.modulation(x), wanted)

@@ -68,3 +68,23 @@ def test_steps_lower_the_loss_and_the_export_loads(tiny, tmp_path, monkeypatch):
 def test_validation_has_its_own_data(tiny):
     train, valid = tiny.dataset("train"), tiny.dataset("valid")
     assert not torch.equal(train[0]["mel"], valid[0]["mel"])
+
+
+def test_a_run_can_start_from_weights(tiny, tmp_path, monkeypatch):
+    model = tiny.networks()["model"]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) / 9
+            )
+    tiny.export(model, tmp_path / "weights")
+    monkeypatch.setattr(native, "_part", lambda role, part, source: None)
+    again = override(tiny, [f"start={tmp_path / 'weights'}"]).networks()["model"]
+    assert again.network.proj_in.weight.dtype == torch.float32
+    for name, tensor in model.state_dict().items():
+        if "modulation" in name:  # of rank 32 in the file, the nearest to what was learnt on what they see
+            assert again.state_dict()[name].shape == tensor.shape
+        else:
+            torch.testing.assert_close(again.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="starts from weights of its own kind"):
+        override(tiny, ["start=nexus/vocos-tiny"]).networks()
