@@ -78,6 +78,8 @@ class SpectralTiny(CropRecipe[SpectralCodec]):
 
 def start_from_vocoder(network: nn.Module, learnt: Mapping[str, Tensor], name: str) -> None:
     """Takes over a Vocos's blocks, and of its head the rows that give log-magnitudes."""
+    if "head.weight" not in learnt:
+        raise ValueError(f"{name} is no Vocos, whose blocks this recipe starts from; nexus/vocos-tiny is one")
     own = network.state_dict()
     n_bins = len(own["out.bias"])
     new = {key: torch.full_like(value, 1e-2) for key, value in own.items() if key.endswith(".gamma")}

@@ -16,7 +16,15 @@ from nexus.codecs.spectral_codec import BlocksConfig, SpectralCodec, SpectralCod
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.nn.fsq import FSQConfig
 from nexus.nn.quantize import QuantizerConfig
-from nexus.recipes import encodec_tiny, fsq_tiny, hifigan_tiny, soundstream_tiny, spectral_tiny, vocos_tiny
+from nexus.recipes import (
+    encodec_tiny,
+    fsq_tiny,
+    hifigan_tiny,
+    soundstream_tiny,
+    spectral_tiny,
+    spectral_vocoder_tiny,
+    vocos_tiny,
+)
 from nexus.recipes.spectral_tiny import start_from_vocoder
 from nexus.training.adversarial import AdversarialConfig
 from nexus.training.loop import train
@@ -212,3 +220,9 @@ def test_soundstream(cache):
     assert isinstance(codec, SoundStream)
     codes = codec.encode(torch.randn(1, 1, 1000), denoise=True)
     assert codec.decode(codes, length=1000).shape == (1, 1, 1000)
+
+
+def test_spectra_start_from_no_other_kind():
+    recipe = dataclasses.replace(spectral_vocoder_tiny.recipe, start="nexus/encodec-tiny")
+    with pytest.raises(ValueError, match="nexus/encodec-tiny is no Vocos"):
+        recipe.build()
