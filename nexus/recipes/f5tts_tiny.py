@@ -1,4 +1,8 @@
-"""`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU."""
+"""`nexus/f5tts-tiny`: F5-TTS on phonemes laid out by their durations, small enough for a CPU.
+
+What moved it: longer training. 4,300 steps: 9.7 % of words misheard, DNSMOS 2.20; 11,000 more from those weights, of
+times nearer to the data (`time_logit=[0.2,1.2]`): 5.5 %, 2.33, the loss still falling.
+"""
 
 import copy
 import tempfile
