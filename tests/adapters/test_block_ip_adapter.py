@@ -13,13 +13,17 @@ from test_stable_diffusion_3 import build as build_sd3
 
 import nexus
 from nexus.adapters.block_ip_adapter import BlockPicturePrompt
+from nexus.hub import flux_transformer, mmdit
 from nexus.hub.adapters import load_picture_prompt
+from nexus.hub.block_ip_adapter import load_block_ip_adapter
+from nexus.hub.source import Source
 from nexus.media.image import Image
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the references' own
+PARTS = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
 VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
 
 
@@ -28,18 +32,18 @@ def drawn(shapes, scale=0.3):
     return {name: scale * torch.randn(shape) for name, shape in shapes.items()}
 
 
-def instantx(n_blocks, dim=16, head_dim=8, hidden=20, n_tokens=5):
+def instantx(n_blocks, dim=16, head_dim=8, hidden=20, n_tokens=5, n_sinusoids=32, vision=16, inner=128):
     """The file's halves by its published names, for patches of width `dim`."""
-    shapes = {"latents": (1, n_tokens, hidden), "time_embedding.linear_1.weight": (hidden, 32)}
+    shapes = {"latents": (1, n_tokens, hidden), "time_embedding.linear_1.weight": (hidden, n_sinusoids)}
     shapes |= {"time_embedding.linear_1.bias": (hidden,), "time_embedding.linear_2.weight": (hidden, hidden)}
-    shapes |= {"time_embedding.linear_2.bias": (hidden,), "proj_in.weight": (hidden, 16), "proj_in.bias": (hidden,)}
+    shapes |= {"time_embedding.linear_2.bias": (hidden,), "proj_in.weight": (hidden, vision), "proj_in.bias": (hidden,)}
     shapes |= {"proj_out.weight": (dim, hidden), "proj_out.bias": (dim,)}
     shapes |= {"norm_out.weight": (dim,), "norm_out.bias": (dim,)}
     for i in range(4):
         for norm in (f"layers.{i}.0.norm1", f"layers.{i}.0.norm2", f"layers.{i}.1.0"):
             shapes |= {f"{norm}.weight": (hidden,), f"{norm}.bias": (hidden,)}
-        shapes |= {f"layers.{i}.0.to_q.weight": (128, hidden), f"layers.{i}.0.to_kv.weight": (256, hidden)}
-        shapes |= {f"layers.{i}.0.to_out.weight": (hidden, 128), f"layers.{i}.1.1.weight": (4 * hidden, hidden)}
+        shapes |= {f"layers.{i}.0.to_q.weight": (inner, hidden), f"layers.{i}.0.to_kv.weight": (2 * inner, hidden)}
+        shapes |= {f"layers.{i}.0.to_out.weight": (hidden, inner), f"layers.{i}.1.1.weight": (4 * hidden, hidden)}
         shapes |= {f"layers.{i}.1.3.weight": (hidden, 4 * hidden), f"layers.{i}.2.1.weight": (4 * hidden, hidden)}
         shapes |= {f"layers.{i}.2.1.bias": (4 * hidden,)}
     attention = {}
@@ -88,6 +92,74 @@ def test_sd3_makes_the_pictures_of_the_reference(sd3):
     nothing = BlockPicturePrompt(prompted.network, seen(), 0.0)
     silent = painted(model, PROMPTS, guidance_scale=4, adapters=[nothing], **OURS)[0]
     assert np.abs(silent - plain).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_sd3_hears_as_the_reference_at_the_official_widths(tmp_path):
+    """Two of the 38 blocks of 3.5 Large, InstantX' whole resampler."""
+    sizes = dict(sample_size=128, num_layers=2, num_attention_heads=38, caption_projection_dim=2432)
+    sizes |= dict(joint_attention_dim=4096, pooled_projection_dim=2048, pos_embed_max_size=192, qk_norm="rms_norm")
+    theirs = randomised(diffusers.SD3Transformer2DModel(**sizes), scale=0.03)
+    theirs.save_pretrained(tmp_path / "transformer")
+    ours = mmdit.load_folder(Source("official", tmp_path / "transformer")).eval()
+    content = instantx(2, dim=2432, head_dim=64, hidden=1280, n_tokens=64, n_sinusoids=320, vision=1152, inner=1280)
+    for half in content.values():
+        half.update({name: tensor / 8 for name, tensor in half.items() if tensor.ndim == 2})
+    torch.save(content, tmp_path / "ip-adapter.bin")
+    config = transformers.SiglipVisionConfig(**(VISION | {"hidden_size": 1152}), image_size=28, patch_size=7)
+    transformers.SiglipVisionModel(config).save_pretrained(tmp_path / "image_encoder")
+    transformers.SiglipImageProcessorPil(size={"height": 28, "width": 28}).save_pretrained(tmp_path / "image_encoder")
+    adapter = load_block_ip_adapter(tmp_path / "ip-adapter.bin", ours)
+    theirs._load_ip_adapter_weights(content)
+    for processor in theirs.attn_processors.values():
+        processor.scale = 0.7
+    x, time, picture = torch.randn(2, 16, 16, 24), torch.tensor([10.0, 900.0]), torch.randn(2, 30, 1152)
+    text, summary = torch.randn(2, 20, 4096), torch.randn(2, 2048)
+    with torch.no_grad():
+        heard = {"ip_adapter_image_embeds": picture}
+        expected = theirs(x, text, summary, time, joint_attention_kwargs=heard).sample
+        answer = ours(x, time, text, summary, adapter.beside(ours, picture, time, 0.7))
+        assert (ours(x, time, text, summary) - answer).norm() > 0.05 * answer.norm()
+    assert (answer - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.slow
+def test_flux_hears_as_the_reference_at_the_official_widths(tmp_path):
+    """One of the 19 blocks of two streams, XLabs' projections."""
+    theirs = randomised(diffusers.FluxTransformer2DModel(num_layers=1, num_single_layers=0, guidance_embeds=True), 0.03)
+    theirs.save_pretrained(tmp_path / "transformer")
+    ours = flux_transformer.load_folder(Source("official", tmp_path / "transformer")).eval()
+    proj, stem = "ip_adapter_proj_model", "double_blocks.0.processor.ip_adapter_double_stream"
+    shapes = {f"{proj}.proj.weight": (4 * 4096, 768), f"{proj}.proj.bias": (4 * 4096,)}
+    shapes |= {f"{proj}.norm.weight": (4096,), f"{proj}.norm.bias": (4096,)}
+    shapes |= {f"{stem}_{part}_proj.weight": (3072, 4096) for part in "kv"}
+    shapes |= {f"{stem}_{part}_proj.bias": (3072,) for part in "kv"}
+    content = drawn(shapes, 0.3)
+    save_file(content, tmp_path / "ip_adapter.safetensors")
+    config = transformers.CLIPVisionConfig(image_size=28, patch_size=7, projection_dim=768, **VISION)
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "image_encoder")
+    adapter = load_block_ip_adapter(tmp_path / "ip_adapter.safetensors", ours)
+    x, time, picture = torch.randn(1, 16, 16, 24), torch.tensor([900.0]), torch.randn(1, 768)
+    text, summary, scale = torch.randn(1, 20, 4096), torch.randn(1, 768), torch.tensor([3.5])
+    pipe = diffusers.FluxPipeline(**dict.fromkeys(PARTS), transformer=theirs, scheduler=None)
+    pipe.load_ip_adapter(
+        tmp_path, weight_name="ip_adapter.safetensors", image_encoder_pretrained_model_name_or_path=None
+    )
+    pipe.set_ip_adapter_scale(0.7)
+    packed = x.unflatten(2, (8, 2)).unflatten(4, (12, 2)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    places = torch.zeros(8, 12, 3)
+    places[..., 1], places[..., 2] = torch.arange(8)[:, None], torch.arange(12)
+    given = {"img_ids": places.flatten(0, 1), "txt_ids": torch.zeros(20, 3), "guidance": scale, "timestep": time / 1000}
+    heard = {"ip_adapter_image_embeds": [picture[:, None]]}
+    with torch.no_grad():
+        out = theirs(
+            packed, encoder_hidden_states=text, pooled_projections=summary, joint_attention_kwargs=heard, **given
+        )
+        expected = out.sample.unflatten(1, (8, 12)).unflatten(3, (16, 2, 2)).permute(0, 3, 1, 4, 2, 5)
+        expected = expected.flatten(4).flatten(2, 3)
+        answer = ours(x, time, text, summary, scale, adapter.beside(ours, picture, time, 0.7))
+        assert (ours(x, time, text, summary, scale) - answer).norm() > 0.05 * answer.norm()
+    assert (answer - expected).norm() < 1e-4 * expected.norm()
 
 
 @pytest.fixture(scope="module")
