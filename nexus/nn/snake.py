@@ -6,7 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EPSILON = 1e-9
-_AT_ONCE = 1 << 16  # numbers, so that what is between the four operations stays in a CPU's cache: twice as fast
+# Numbers, so that what is between the four operations stays in a CPU's cache: 2.3 times as fast where freed memory goes
+# back to the system, 1.3 times where it is kept (`nexus.nn.memory`).
+_AT_ONCE = 1 << 16
 
 
 def _snake(x: Tensor, frequency: Tensor, size: Tensor) -> Tensor:
