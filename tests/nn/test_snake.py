@@ -32,3 +32,17 @@ def test_half_snake_bends_the_first_half_of_the_channels():
     y = activation(x)
     assert torch.equal(y[:, :2], activation.snake(x[:, :2]))
     assert torch.equal(y[:, 2:], torch.where(x[:, 2:] > 0, x[:, 2:], 0.01 * x[:, 2:]))
+
+
+@pytest.mark.parametrize("by_steps", [False, True])
+def test_pieces_of_time_without_gradients_are_the_whole(by_steps, monkeypatch):
+    from nexus.nn import snake
+
+    monkeypatch.setattr(snake, "_AT_ONCE", 2 * 5 * 7)
+    model = snake.Snake(5)
+    torch.nn.init.uniform_(model.alpha, 0.5, 2.0)
+    for n in (0, 1, 20):
+        x = torch.randn(2, n, 5).mT if by_steps else torch.randn(2, 5, n)
+        with torch.no_grad():
+            pieces = model(x)
+        torch.testing.assert_close(pieces, x + (model.alpha * x).sin().square() / model.alpha)
