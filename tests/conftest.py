@@ -16,6 +16,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
+def seeded():
+    """Networks with random weights are the same in each run: whether a test passes does not hang on luck."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     connect = socket.socket.connect
 

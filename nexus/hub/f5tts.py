@@ -130,8 +130,8 @@ def _vocoder(source: Source) -> nn.Module:
     if not Path(source.name).expanduser().exists():
         return vocos.load(find(VOCODER))
     log.warning(
-        "%s: no vocos-mel-24khz folder with the weights, so nexus/vocos-tiny is the vocoder; put %s there",
+        "%s: no vocos-mel-24khz folder with the weights, so nexus/spectral-vocoder-tiny is the vocoder; put %s there",
         source.name,
         VOCODER,
     )
-    return native.load(Source("nexus/vocos-tiny", EMBEDDED / "vocos-tiny"))
+    return native.load(Source("nexus/spectral-vocoder-tiny", EMBEDDED / "spectral-vocoder-tiny"))

@@ -98,6 +98,17 @@ def compressed_distances(
     return torch.stack(mels).mean(), torch.stack(magnitudes).mean()
 
 
+def band_distance(
+    output: Float[Tensor, "B F T"], target: Float[Tensor, "B F T"], sample_rate: int, floor: float, n_mels: int
+) -> Float[Tensor, ""]:
+    """L1 distance of natural-log mel magnitudes, of natural-log magnitudes; those below `floor` are equal."""
+    n_fft = 2 * (output.shape[1] - 1)
+    filters = mel_filterbank(sample_rate, n_fft, n_mels).to(device=output.device, dtype=torch.float32).mT
+    with torch.autocast(output.device.type, enabled=False):
+        a, b = ((x.float().mT.clamp(max=4.6).exp() @ filters).clamp(min=floor).log() for x in (output, target))
+        return (a - b).abs().mean()
+
+
 def magnitude_distances(
     output: Float[Tensor, "B F T"],
     target: Float[Tensor, "B F T"],
@@ -118,15 +129,12 @@ def magnitude_distances(
     frequencies = torch.linspace(0, sample_rate / 2, n_bins, device=a.device)
     weight = (frequencies + 300) ** -2
     weight = weight / weight.mean()
-    mel, bands = (
-        mel_filterbank(sample_rate, 2 * (n_bins - 1), n).to(device=a.device, dtype=torch.float32).mT
-        for n in (n_mels, n_bands)
-    )
+    bands = mel_filterbank(sample_rate, 2 * (n_bins - 1), n_bands).to(device=a.device, dtype=torch.float32).mT
     with torch.autocast(a.device.type, enabled=False):
         x, y = a.exp(), b.exp()
         return {
             "log": ((a - b).abs() * weight).mean(),
             "root": (((a / 2).exp() - (b / 2).exp()).abs() * weight).mean(),
-            "mel": ((x @ mel).clamp(min=floor).log() - (y @ mel).clamp(min=floor).log()).abs().mean(),
+            "mel": band_distance(a.mT, b.mT, sample_rate, floor, n_mels),
             "loudness": ((x.square() @ bands + 1e-3) ** 0.23 - (y.square() @ bands + 1e-3) ** 0.23).abs().mean(),
         }

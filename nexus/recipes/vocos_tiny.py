@@ -4,9 +4,10 @@ The first part of training sees only the mel distance; then discriminators over 
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nexus.codecs.vocos import Vocos, VocosConfig
 from nexus.hub.source import find
@@ -48,6 +49,10 @@ class VocosTiny(SoundRecipe[Vocos]):
 
     def again(self, model: Vocos, waveform: Tensor) -> Tensor:
         return model.decode(model.features(waveform))
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, Vocos)
+        model.save(folder, dtype=torch.int8)
 
 
 recipe = VocosTiny()

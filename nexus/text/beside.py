@@ -11,7 +11,7 @@ from nexus.text.phonemes import ACCENTS, Phonemizer
 class PhonemizerBeside:
     """Text to symbol ids as `Phonemizer` gives them; a context manager, whose end is the process's end."""
 
-    breaks = Phonemizer.breaks
+    breaks, check = Phonemizer.breaks, staticmethod(Phonemizer.check)
 
     def __init__(self):
         command = [sys.executable, "-c", "from nexus.text.beside import answer_lines; answer_lines()"]

@@ -18,8 +18,9 @@ class Characters:
         lines = path.read_text(encoding="utf-8").split("\n")
         return cls(lines[:-1] if lines[-1] == "" else lines)
 
-    def __call__(self, text: str, accent: str | None = None) -> list[int]:
-        """Ids of the characters; the accent is the voice's own, so none can be asked for.
+    @staticmethod
+    def check(text: str, accent: str | None = None) -> None:
+        """Refuses what can't be read; the accent is the voice's own, so none can be asked for.
 
         Raises:
             ValueError: Chinese characters, which those weights read as pinyin, or an accent.
@@ -29,4 +30,8 @@ class Characters:
         chinese = [character for character in text if "\u3100" <= character <= "\u9fff"]
         if chinese:
             raise ValueError(f"{chinese[0]!r} must be written as pinyin with tone numbers, such as 'ni3 hao3'")
+
+    def __call__(self, text: str, accent: str | None = None) -> list[int]:
+        """Ids of the characters; raises ValueError as `check`."""
+        self.check(text, accent)
         return [self._ids.get(character, 0) for character in text.translate(_PLAIN)]

@@ -51,6 +51,17 @@ class Phonemizer:
     def __init__(self, accent: str = "us"):
         self.accent = _checked(accent)
 
+    @staticmethod
+    def check(text: str, accent: str | None = None) -> None:
+        """Refuses at once, without its dictionaries, what would be refused when spoken.
+
+        Raises:
+            ValueError: another accent, or letters and digits that are not Latin.
+        """
+        if accent is not None:
+            _checked(accent)
+        _latin(text)
+
     def __call__(self, text: str, accent: str | None = None) -> list[int]:
         return symbol_ids(f"{PAUSE}{self.phonemes(text, accent)}{PAUSE}")
 
@@ -103,7 +114,7 @@ def _latin(text: str) -> str:
     for symbol, words in _WORDS:
         text = text.replace(symbol, words)
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    foreign = sorted({c for c in plain if c.isalpha() and not c.isascii()})
+    foreign = sorted({c for c in plain if c.isalnum() and not c.isascii()})
     if foreign:
         raise ValueError(f"the front end reads English, {''.join(foreign[:8])!r} is not; write it in Latin letters")
     plain = re.sub(r"(?<=\d):(?=\d)", " ", plain)  # 10:30

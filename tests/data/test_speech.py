@@ -8,7 +8,15 @@ import pytest
 import soundfile
 import torch
 
-from nexus.data.speech import MelCache, SpeechBatches, Utterance, read_lhotse, read_manifest
+from nexus.data.mel_cache import recorded_mels
+from nexus.data.speech import (
+    RATES,
+    Utterance,
+    other_voices,
+    read_lhotse,
+    read_manifest,
+)
+from nexus.data.speech_batches import SpeechBatches
 from nexus.media.features import MelConfig
 from nexus.text.phonemes import PAUSE, symbol_ids
 
@@ -52,7 +60,7 @@ def corpus(tmp_path_factory):
 def batches(corpus):
     return SpeechBatches(
         read_manifest(corpus, "train"),
-        MelCache(corpus, "train", corpus / "cache", MEL),
+        recorded_mels(corpus, "train", corpus / "cache", MEL, read_manifest(corpus, "train")),
         frames_per_batch=200,
         hop_length=256,
         n_buckets=3,
@@ -127,8 +135,36 @@ def test_cache_is_made_once_and_equals_the_mel(corpus, batches):
     expected = log_mel(waveform[None], MEL)[0].T.half().numpy()
     np.testing.assert_array_equal(batches.mels[utterance], expected)
     before = {path: path.stat().st_mtime_ns for path in (corpus / "cache").iterdir()}
-    MelCache(corpus, "train", corpus / "cache", MEL)
+    recorded_mels(corpus, "train", corpus / "cache", MEL, read_manifest(corpus, "train"))
     assert before == {path: path.stat().st_mtime_ns for path in (corpus / "cache").iterdir()}
+
+
+def test_other_voices_are_higher_or_lower_and_their_symbols_stay_in_place(tmp_path):
+    """A tone that sounds during one symbol alone is found under that symbol, at its pitch times the rate."""
+    (tmp_path / "audio").mkdir()
+    whole = {k: v for k, v in row(0, 30, offset=0).items() if k != "engine"}
+    utterance = Utterance(**whole | {"durations": tuple(whole["durations"])})
+    starts = utterance.symbol_starts()
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(utterance.num_samples) / 24000)
+    tone[: starts[1]] = tone[starts[2] :] = 0
+    soundfile.write(tmp_path / utterance.path, tone, 24000)
+    made = other_voices([utterance], len(RATES))
+    assert sorted(u.rate for u in made) == sorted(RATES) and len({u.id for u in made}) == len(RATES)
+    mels = recorded_mels(tmp_path, "voices", tmp_path / "cache", MEL, made)
+    heights = {}
+    for voice in made:
+        mel = np.exp(mels[voice].astype(np.float32))  # [T, M]
+        assert abs(len(mel) - 1 - utterance.num_samples / 256 / voice.rate) < 1
+        sounding = voice.frame_symbols(len(mel), 256) == utterance.symbols[1]
+        edges = np.diff(sounding, prepend=False) | np.diff(sounding, append=False)
+        inside, outside = mel[sounding & ~edges].sum(axis=1), mel[~sounding & ~edges].sum(axis=1)
+        assert np.median(inside) > 100 * np.median(outside) and sounding.mean() > 0.5
+        spectrum = mel[sounding].mean(axis=0)
+        heights[voice.rate] = float((spectrum * np.arange(20)).sum() / spectrum.sum())
+    assert [heights[rate] for rate in sorted(RATES)] == sorted(heights.values())
+    assert {u.id for u in other_voices([utterance], 2)} < {u.id for u in made}
+    with pytest.raises(ValueError, match="copies must be in"):
+        other_voices([utterance], 7)
 
 
 def test_missing_splits_and_durations_are_named(corpus, batches):

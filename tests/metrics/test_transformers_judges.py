@@ -167,8 +167,9 @@ def test_clip_as_its_class_sees_and_reads(clip):
     np.testing.assert_allclose(judge.see([picture()]).numpy(), seen, atol=1e-4)
     np.testing.assert_allclose(judge.read(words)[0].numpy(), read, atol=1e-5)
     assert judge.score(picture(), words) == pytest.approx(max(0.0, 100 * float(seen[0] @ read)), abs=1e-2)
-    frames = [judge.score(Image(film(7).frames[place]), words) for place in (0, 2, 4, 6)]
-    assert judge.score(film(7), words) == pytest.approx(np.mean(frames), abs=1e-4) and max(frames) > 0
+    near = max(("a red boat", "two dogs", "snow", "x"), key=lambda some: judge.score(picture(), some))
+    frames = [judge.score(Image(film(7).frames[place]), near) for place in (0, 2, 4, 6)]
+    assert judge.score(film(7), near) == pytest.approx(np.mean(frames), abs=1e-4) and max(frames) > 0
     with pytest.raises(ValueError, match="without frames"):
         judge.score(Video(np.zeros((0, 8, 8, 3), np.uint8), 8), words)
     assert clip_judge().values(Sample(prompt=words, made=picture())).values.keys() == {"CLIP score"}

@@ -1,11 +1,8 @@
 """The f5tts-tiny recipe on a corpus of a few seconds: it trains, exports, and its weights speak."""
 
-import gzip
 import json
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from nexus.hub import native
@@ -15,26 +12,16 @@ from nexus.training.recipe import override
 
 
 @pytest.fixture
-def tiny(tmp_path):
-    """The recipe on eight made-up utterances, with a narrow network."""
-    corpus = tmp_path / "corpus"
-    (corpus / "audio").mkdir(parents=True)
-    (corpus / "manifests").mkdir()
-    rng = np.random.default_rng(0)
-    for split in ("train", "valid"):
-        rows = []
-        for i in range(4):
-            n_samples = 600 * (40 + i)
-            path = f"audio/{split}{i}.flac"
-            soundfile.write(corpus / path, 0.1 * rng.standard_normal(n_samples), 24000)
-            row = {"id": f"{split}{i}", "speaker": "af_heart", "text": "hello", "phonemes": "həlˈO", "path": path}
-            row |= {"phoneme_set": "misaki-us", "durations": [5, 5, 5, 5, 5, 10 + i, 5], "offset": 0}
-            rows.append(row | {"num_samples": n_samples, "sample_rate": 24000})
-        with gzip.open(corpus / "manifests" / f"{split}.jsonl.gz", "wt") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-    return override(
-        recipe, [f"corpus={corpus}", f"cache={tmp_path / 'cache'}", "dim=32", "n_layers=1", "frames_per_batch=200"]
-    )
+def tiny(speech_corpus, tmp_path):
+    """The recipe on made-up utterances, with a narrow network."""
+    settings = [
+        f"corpus={speech_corpus}",
+        f"cache={tmp_path / 'cache'}",
+        "dim=32",
+        "n_layers=1",
+        "frames_per_batch=200",
+    ]
+    return override(recipe, settings)
 
 
 def test_steps_lower_the_loss_and_the_export_loads(tiny, tmp_path, monkeypatch):
@@ -55,7 +42,7 @@ def test_steps_lower_the_loss_and_the_export_loads(tiny, tmp_path, monkeypatch):
     tiny.export(networks["model"], tmp_path / "weights")
     description = json.loads((tmp_path / "weights" / "config.json").read_text())
     assert description["kind"] == "f5tts" and description["parts"] == {
-        "vocoder": "nexus/vocos-tiny",
+        "vocoder": "nexus/f5tts-vocoder-tiny",
         "front_end": "misaki",
     }
     monkeypatch.setattr(native, "_part", lambda role, part, source: None)

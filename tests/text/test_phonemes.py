@@ -71,16 +71,21 @@ def test_ids_have_pauses_around_and_stay_in_the_table(front_end):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("...", "nothing to speak"), ("😀", "nothing to speak"), ("日本語", "English")]
+    ("text", "message"),
+    [("...", "nothing to speak"), ("😀", "nothing to speak"), ("日本語", "English"), ("٣ ships", "English")],
 )
 def test_what_has_no_sound_is_refused(front_end, text, message):
     with pytest.raises(ValueError, match=message):
         front_end(text)
+    if message == "English":  # so that a long text is refused before its first sentence is spoken
+        with pytest.raises(ValueError, match=message):
+            front_end.check(text)
 
 
 def test_wrong_accent_and_symbols_are_refused(front_end):
-    with pytest.raises(ValueError, match="us, gb"):
-        front_end("hello", "au")
+    for read in (front_end, front_end.check):
+        with pytest.raises(ValueError, match="us, gb"):
+            read("hello", "au")
     with pytest.raises(ValueError, match="no phoneme symbol"):
         symbol_ids("a9")
 

@@ -24,6 +24,7 @@ from nexus.models.audio.speaking import level, level_factor, prepare_voice, spli
 from nexus.process import flow
 from nexus.process.guidance import guided_halves
 from nexus.process.noise import generators
+from nexus.process.postfilter import sharpen
 
 Progress = Callable[[int, int], None]
 
@@ -53,6 +54,7 @@ class F5TTSConfig:
     longest_voice: float = 12.0  # seconds of a voice that are used
     longest_piece: int = 200  # characters spoken in one go
     default_voice_frames: int = 0  # length of the voice that comes with the weights
+    sharpening: float = 0.0  # of made mels (`nexus.process.postfilter`), for a network that blurs them
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class F5TTS(nn.Module):
 
     def normalise(self, mel: Tensor) -> Tensor:
         return (mel - self.config.mel_mean) / self.config.mel_std
+
+    def denormalise(self, state: Float[Tensor, "B M T"]) -> Float[Tensor, "B M T"]:
+        """Log-mel frames of what the network made."""
+        return state * self.config.mel_std + self.config.mel_mean
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Flow matching on masked spans (section 3.1), and the likelihood of the durations where they are predicted.
@@ -164,7 +170,7 @@ class F5TTS(nn.Module):
         texts = [prompt] if isinstance(prompt, str) else prompt
         steps, scale = self._checked(speed, steps, guidance_scale, sway)
         known = self._voice(voice, voice_text, accent)
-        plans = [self._plan(text, known, accent, speed) for text in texts]
+        plans = [list(self._plan(text, known, accent, speed)) for text in texts]
         done, total = count(1), steps * sum(map(len, plans))
 
         def watched(states: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -217,8 +223,12 @@ class F5TTS(nn.Module):
         steps: int,
         guidance_scale: float | int,
         sway: float | int = -1.0,
+        first: int = 0,
     ) -> Iterator[Tensor]:
-        """Mels from noise, Euler step by Euler step; `cond` is zero where it is to be generated."""
+        """Mels from noise, Euler step by Euler step; `cond` is zero where it is to be generated.
+
+        Steps before `first` are left out: `noise` is then what lies on the path at the time of that step.
+        """
         n, dtype = len(noise), self.network.proj_in.weight.dtype
         halves = 1 if guidance_scale == 0 else 2
         cond, text = torch.cat([cond] * halves).to(dtype), torch.cat([text] * halves)
@@ -230,7 +240,7 @@ class F5TTS(nn.Module):
             return self.network.velocity(x_t.to(dtype), t.to(dtype), given).to(x_t.dtype)
 
         field = velocity if halves == 1 else guided_halves(velocity, 1 + guidance_scale)
-        yield from flow.euler(field, noise, flow.sway(flow.uniform_times(steps), sway))
+        yield from flow.euler(field, noise, flow.sway(flow.uniform_times(steps), sway)[first:])
 
     def _checked(
         self, speed: float | int, steps: int | None, guidance_scale: float | int | None, sway: float | int
@@ -282,9 +292,11 @@ class F5TTS(nn.Module):
             return Voice(mel, self._ids(voice_text.strip() + " ", None), len(voice_text.strip().encode()) + 1)
         return Voice(mel, self._laid_out(self._ids(voice_text, accent), 1.0, mel.shape[1]))
 
-    def _plan(self, text: str, voice: Voice, accent: str | None, speed: float | int) -> list[Piece]:
-        pieces = []
-        for sentence in split_text(text, self.config.longest_piece):
+    def _plan(self, text: str, voice: Voice, accent: str | None, speed: float | int) -> Iterator[Piece]:
+        """One after another: of a page the first sentence need not wait until the last is read."""
+        sentences = split_text(text, self.config.longest_piece)
+        self.front_end.check(text, accent)
+        for sentence in sentences:
             known = voice.mel.shape[1]
             ids = self._ids(sentence, accent)
             if self.durations is None:
@@ -293,8 +305,7 @@ class F5TTS(nn.Module):
             else:
                 ids = self._laid_out(ids, speed)
                 n_frames = known + len(ids)
-            pieces.append(Piece(torch.cat([voice.text, ids]), n_frames))
-        return pieces
+            yield Piece(torch.cat([voice.text, ids]), n_frames)
 
     def _laid_out(
         self, symbols: Int[Tensor, " S"], speed: float | int, n_frames: int | None = None
@@ -366,7 +377,7 @@ class F5TTS(nn.Module):
             before, start = after, stop
 
     def _waveform(self, state: Tensor, voice: Voice) -> Audio:
-        mel = state[..., voice.mel.shape[1] :] * self.config.mel_std + self.config.mel_mean
+        mel = sharpen(self.denormalise(state[..., voice.mel.shape[1] :]), self.config.sharpening)
         waveform = self.vocoder.decode(mel.to(next(self.vocoder.parameters()).dtype))[0, 0]
         return Audio(waveform, self.config.mel.sample_rate)
 

@@ -12,6 +12,7 @@ from nexus.media.audio import Audio
 
 LEVEL = 10 ** (-23 / 20)  # root mean square over active speech
 SHORTEST_VOICE = 1.0  # seconds
+ENDING = 0.08  # seconds of silence after a voice
 LONGEST_TEXT = 20_000  # characters
 _BLOCK = 0.02  # seconds over which loudness is measured
 
@@ -52,9 +53,10 @@ def _cut(sentence: str, limit: int) -> list[str]:
 
 
 def prepare_voice(voice: Audio, rate: int, longest: float | int) -> Audio:
-    """A voice to clone: mono at `rate`, silence trimmed, at a fixed level, at most `longest` seconds of it.
+    """A voice to clone: mono at `rate`, silence trimmed, at a fixed level, at most `longest` seconds of it and a pause.
 
-    Of a longer recording its beginning is used, cut at the quietest moment of the last third of what is allowed.
+    Of a longer recording its beginning is used, cut at the quietest moment of the last third of what is allowed. The
+    pause is for voices cut within a word, which what is made would go on with.
 
     Raises:
         ValueError: less than a second of sound, or silence.
@@ -79,7 +81,7 @@ def prepare_voice(voice: Audio, rate: int, longest: float | int) -> Audio:
         raise ValueError(
             f"only {voice.seconds:.2f} s of the voice are not silence; at least {SHORTEST_VOICE:g} s are needed"
         )
-    return level(voice)
+    return level(voice).fade(0, round(0.03 * rate)).pad(0, round(ENDING * rate))
 
 
 def level(audio: Audio) -> Audio:

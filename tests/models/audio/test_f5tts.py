@@ -13,6 +13,7 @@ from nexus.models.audio.durations import DurationConfig
 from nexus.models.audio.early import FIRST_STEPS, FIRST_VOICE
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig, masked_spans
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
+from nexus.models.audio.speaking import ENDING
 from nexus.nn.checkpoint import config_from_dict, save_folder
 
 NETWORK = DiTConfig(
@@ -46,6 +47,11 @@ CONFIG = F5TTSConfig(
 
 class Letters:
     breaks: frozenset[int] = frozenset()  # none: no sentence is cut
+
+    @staticmethod
+    def check(text, accent=None):
+        if "0" in text:
+            raise ValueError("no digits")
 
     def __call__(self, text, accent=None):
         return [0, *(ord(c) % 29 + 1 for c in text), 0]
@@ -188,6 +194,25 @@ def test_an_opening_is_heard_early_and_nothing_is_lost_or_repeated():
     assert parts[-1] == whole[-1]  # a sentence that needed no cut
 
 
+def test_a_page_is_read_sentence_by_sentence_and_refused_before_its_first_sound():
+    model, read = speaker(), []
+
+    class Watched(Letters):
+        def __call__(self, text, accent=None):
+            read.append(text)
+            return super().__call__(text, accent)
+
+    model.front_end = Watched()
+    page = "A first sentence is here. And there comes a second one! Is this the third?"
+    parts = model.stream(page, seed=3, voice=voice())
+    next(parts)
+    assert len(read) == 1
+    assert len(list(parts)) == 2 and len(read) == 3
+    with pytest.raises(ValueError, match="no digits"):
+        next(model.stream(page + " That is 0.", seed=3, voice=voice()))
+    assert len(read) == 3
+
+
 def test_the_first_part_is_made_in_few_steps_from_the_end_of_the_voice(monkeypatch):
     model, asked, steps = speaker(), [], []
     model.front_end, plain = Words(), model.sample
@@ -247,7 +272,7 @@ def test_progress_counts_every_step_and_can_stop():
 def test_official_rule_of_durations():
     model = speaker(durations=None, default_voice_frames=0, longest_voice=12.0)
     sound = model.generate("abcdefghij", voice=voice(2.0), voice_text="abcde", seed=0, speed=1.0)
-    assert abs(sound.seconds - 2.0 * 10 / 6) < 0.1  # six bytes with the space take two seconds
+    assert abs(sound.seconds - (2.0 + ENDING) * 10 / 6) < 0.1  # six bytes with the space take the voice's time
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.media.audio import Audio
-from nexus.models.audio.speaking import LEVEL, level, prepare_voice, split_text
+from nexus.models.audio.speaking import ENDING, LEVEL, level, prepare_voice, split_text
 
 
 def tone(seconds: float, rate: int = 8000, amplitude: float = 0.1) -> Audio:
@@ -45,7 +45,13 @@ def test_long_voice_is_cut_where_it_is_quiet():
     pause = tone(0.1, amplitude=0.001)
     long = Audio.concatenate([tone(4.8), pause, tone(600)])
     voice = prepare_voice(long, 8000, 6)
-    assert 4.75 <= voice.seconds <= 4.95
+    assert 4.75 <= voice.seconds - ENDING <= 4.95
+
+
+def test_a_voice_cut_within_a_word_fades_into_a_pause():
+    voice = prepare_voice(tone(2), 8000, 6)
+    levels = np.abs(voice.samples[0]).reshape(-1, 80).max(axis=1)  # of 10 ms each
+    assert (levels[-8:] == 0).all() and (np.diff(levels[-12:-8]) < 0).all() and levels[-12] > 0.7 * levels[10]
 
 
 @pytest.mark.parametrize(("sound", "message"), [(tone(0.2), "0.20 s"), (Audio.silence(16000, 8000), "silent")])
