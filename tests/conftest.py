@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from nexus.data.storybook import sprites
+
 
 def pytest_configure(config):
     torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("emoji"):
+        try:
+            sprites.font_path()
+        except FileNotFoundError as missing:
+            pytest.skip(str(missing))
 
 
 @pytest.fixture(autouse=True)

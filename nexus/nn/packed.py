@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-DTYPES = (torch.float32, torch.bfloat16)
 _NO_MORE = ("none", [], "")  # no function applied to what a kernel gives
 
 
@@ -23,6 +22,11 @@ def available() -> bool:
     """Whether this PyTorch has the kernels."""
     ops = ("linear_pointwise", "convolution_pointwise", "convolution_transpose_pointwise", "reorder_linear_weight")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, f"_{op}") for op in ops)
+
+
+def dtypes() -> tuple[torch.dtype, ...]:
+    """The precisions that the kernels compute in here; those in bfloat16 want AVX-512 or AVX-NE-CONVERT."""
+    return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
 
 
 class PackedMatrix:

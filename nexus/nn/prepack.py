@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d
 from nexus.nn.memory import keep_freed_memory
-from nexus.nn.packed import DTYPES, Packed, PackedConv2d, PackedLinear, available
+from nexus.nn.packed import Packed, PackedConv2d, PackedLinear, available, dtypes
 from nexus.nn.packed_codebook import PackedCodebook
 from nexus.nn.packed_lstm import PackedLSTM
 from nexus.nn.packed_steps import PackedStepConv1d, PackedStepConvTranspose1d
@@ -36,11 +36,11 @@ def prepack(model: Model) -> Model:
     """Lays the weights of a model's matrices and convolutions out for the CPU's kernels, in place; for inference.
 
     The values stay: outputs differ by rounding only. Weight norm is folded. Layers on a GPU, in half precision other
-    than bfloat16, or small enough to gain nothing stay as they are, and so do text encoders of other packages. LoRAs
-    are folded in before; a prepacked model can be saved, but not moved to a GPU. The kernels of 3 x 3 convolutions
-    take five times their memory in float32, from 128 up to 1,024 x 1,024 channels, and nine times in bfloat16, from
-    320 channels on; in float32 those over 3 or 7 steps of time two and a half to four times; others stay at their
-    size. The process keeps freed memory from then on (`nexus.nn.memory`).
+    than bfloat16 (or in that, on a CPU that has no kernels for it), or small enough to gain nothing stay as they are,
+    and so do text encoders of other packages. LoRAs are folded in before; a prepacked model can be saved, but not moved
+    to a GPU. The kernels of 3 x 3 convolutions take five times their memory in float32, from 128 up to 1,024 x 1,024
+    channels, and nine times in bfloat16, from 320 channels on; in float32 those over 3 or 7 steps of time two and a
+    half to four times; others stay at their size. The process keeps freed memory from then on (`nexus.nn.memory`).
 
     Returns:
         The model; what is no module of PyTorch is given back as it is.
@@ -59,7 +59,7 @@ def _walk(module: nn.Module) -> None:
         _fold(module)
     for packed in _PACKED.get(type(module), ()):
         weight = next(chain(module.parameters(), module.buffers()))
-        if weight.device.type == "cpu" and weight.dtype in DTYPES and packed.suits(module):
+        if weight.device.type == "cpu" and weight.dtype in dtypes() and packed.suits(module):
             packed.convert(module)
             break
     for child in module.children():

@@ -47,7 +47,7 @@ class CogVideoXTiny(Recipe):
 
     name: str = "cogvideox-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=15500, precision="bf16", ema_decay=0.998, log_every=20, save_every=100, sample_every=0
+        steps=15500, precision="auto", ema_decay=0.998, log_every=20, save_every=100, sample_every=0
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), warmup_steps=100, weight_decay=0.01)
     cache: str = "runs/cache/storybook"

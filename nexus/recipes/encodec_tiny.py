@@ -34,7 +34,7 @@ def tiny() -> EncodecConfig:
 @dataclass(frozen=True, kw_only=True)
 class EncodecTiny(SoundRecipe[Encodec]):
     name: str = "encodec-tiny"
-    loop: LoopConfig = LoopConfig(steps=1500, precision="bf16", ema_decay=0.995, save_every=100, validate_every=250)
+    loop: LoopConfig = LoopConfig(steps=1500, precision="auto", ema_decay=0.995, save_every=100, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: EncodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "music", "sound")

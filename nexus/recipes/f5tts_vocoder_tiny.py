@@ -56,7 +56,7 @@ class SpectrumJudge(AdversarialConfig):
 @dataclass(frozen=True, kw_only=True)
 class F5TTSVocoderTiny(SoundRecipe[SpectralVocoder]):
     name: str = "f5tts-vocoder-tiny"
-    loop: LoopConfig = LoopConfig(steps=3000, precision="bf16", ema_decay=0.998, save_every=500, validate_every=500)
+    loop: LoopConfig = LoopConfig(steps=3000, precision="auto", ema_decay=0.998, save_every=500, validate_every=500)
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-4, betas=(0.8, 0.95), warmup_steps=100, clip_norm=5.0)
     model: SpectralVocoderConfig = field(default_factory=SpectralVocoderConfig)
     sources: tuple[str, ...] = ("speech",)

@@ -24,6 +24,7 @@ from nexus.models.diffusion.flux import Flux
 from nexus.models.diffusion.pixart_alpha import PixArt
 from nexus.models.diffusion.stable_diffusion import StableDiffusion
 from nexus.models.diffusion.stable_diffusion_3 import StableDiffusion3
+from nexus.training.precision import computes_in_bf16
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 Base = StableDiffusion | StableDiffusion3 | Flux | PixArt
@@ -62,7 +63,9 @@ class ImageLoRA(Recipe):
 
     def networks(self) -> dict[str, nn.Module]:
         captions = self.data().captions
-        half = self.loop.precision == "bf16"  # what is frozen is held as it is computed; the LoRA in fp32
+        half = computes_in_bf16(
+            self.loop.precision, self.loop.device
+        )  # what is frozen is held as it is computed; the LoRA in fp32
         base: Any = load(self.base, device="cpu", dtype="bf16" if half else "fp32")
         self.check(base)
         lora = LoRA.fresh(base.network, LoRAConfig(rank=self.rank, alpha=self.alpha, targets=self.targets))

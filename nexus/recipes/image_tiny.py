@@ -39,7 +39,7 @@ SHARD, VALID = 500, 500  # stills that are drawn and encoded at once; and of the
 class ImageTiny(Recipe):
     name: str = "image-tiny"
     loop: LoopConfig = LoopConfig(
-        steps=4000, precision="bf16", ema_decay=0.998, log_every=20, save_every=200, sample_every=0
+        steps=4000, precision="auto", ema_decay=0.998, log_every=20, save_every=200, sample_every=0
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), warmup_steps=100, weight_decay=0.01)
     cache: str = "runs/cache/stills"

@@ -41,7 +41,7 @@ class ImageTinyLCM(ImageTiny):
 
     name: str = "image-tiny-lcm"
     loop: LoopConfig = LoopConfig(
-        steps=2000, precision="bf16", ema_decay=0.99, log_every=20, save_every=100, sample_every=0
+        steps=2000, precision="auto", ema_decay=0.99, log_every=20, save_every=100, sample_every=0
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.98), warmup_steps=20, weight_decay=0.0)
     teacher: str = "nexus/image-tiny"

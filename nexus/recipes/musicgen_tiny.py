@@ -209,5 +209,5 @@ class TokenRecipe(Recipe):
 
 recipe = TokenRecipe(
     name="musicgen-tiny",
-    loop=LoopConfig(steps=10750, precision="bf16", ema_decay=0.998, save_every=250, sample_every=0, validate_every=250),
+    loop=LoopConfig(steps=10750, precision="auto", ema_decay=0.998, save_every=250, sample_every=0, validate_every=250),
 )

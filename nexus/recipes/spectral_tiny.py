@@ -29,7 +29,7 @@ def tiny() -> SpectralCodecConfig:
 @dataclass(frozen=True, kw_only=True)
 class SpectralTiny(CropRecipe[SpectralCodec]):
     name: str = "spectral-tiny"
-    loop: LoopConfig = LoopConfig(steps=14000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=500)
+    loop: LoopConfig = LoopConfig(steps=14000, precision="auto", ema_decay=0.998, save_every=250, validate_every=500)
     optimizer: OptimizerConfig = OptimizerConfig(lr=8e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: SpectralCodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "speech", "sound")

@@ -21,7 +21,7 @@ from nexus.training.sounds import CropRecipe
 @dataclass(frozen=True, kw_only=True)
 class SpectralVocoderTiny(CropRecipe[SpectralVocoder]):
     name: str = "spectral-vocoder-tiny"
-    loop: LoopConfig = LoopConfig(steps=6000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=500)
+    loop: LoopConfig = LoopConfig(steps=6000, precision="auto", ema_decay=0.998, save_every=250, validate_every=500)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.9, 0.95), warmup_steps=100, clip_norm=5.0)
     model: SpectralVocoderConfig = field(default_factory=SpectralVocoderConfig)
     sources: tuple[str, ...] = ("speech",)

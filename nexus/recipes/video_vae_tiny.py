@@ -35,7 +35,7 @@ class VideoVAETiny(Recipe):
     name: str = "video-vae-tiny"
     loop: LoopConfig = LoopConfig(
         steps=2200,
-        precision="bf16",
+        precision="auto",
         ema_decay=0.995,
         log_every=20,
         save_every=100,

@@ -21,7 +21,7 @@ from nexus.training.sounds import SoundRecipe
 @dataclass(frozen=True, kw_only=True)
 class VocosTiny(SoundRecipe[Vocos]):
     name: str = "vocos-tiny"
-    loop: LoopConfig = LoopConfig(steps=4000, precision="bf16", ema_decay=0.998, save_every=250, validate_every=250)
+    loop: LoopConfig = LoopConfig(steps=4000, precision="auto", ema_decay=0.998, save_every=250, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.8, 0.95), warmup_steps=100, clip_norm=5.0)
     model: VocosConfig = field(default_factory=lambda: VocosConfig(dim=192, hidden_dim=576, n_layers=6))
     sources: tuple[str, ...] = ("speech", "speech", "music", "sound")

@@ -23,6 +23,7 @@ from nexus.training import checkpoint
 from nexus.training.batches import read_ahead
 from nexus.training.ema import EMA
 from nexus.training.outputs import save_samples, save_weights
+from nexus.training.precision import computes_in_bf16, on_gpu
 from nexus.training.recipe import Batch, Recipe
 from nexus.training.report import Report
 from nexus.training.turns import NotFinite, Turns
@@ -95,6 +96,8 @@ class Run:
 
     def go(self, report: Report, on_log: OnLog, stopping: threading.Event) -> None:
         """Steps until the end or until `stopping` is set; saved either way."""
+        if self.loop.precision == "auto":
+            report.say(f"computing in {'bf16' if self.accelerator.mixed_precision == 'bf16' else 'fp32'}")
         if self.step:
             report.say(f"going on after step {self.step} of {self.loop.steps}")
         data = self.batches()
@@ -221,13 +224,11 @@ class Run:
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
-    device, gpu = recipe.loop.device, torch.cuda.is_available()
-    if device == "cuda" and not gpu:
+    device, precision = recipe.loop.device, recipe.loop.precision
+    if device == "cuda" and not on_gpu(device):
         raise ValueError("loop.device is cuda, but no CUDA device is here; use auto or cpu")
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may run several recipes in turn
-    return Accelerator(
-        mixed_precision="bf16" if recipe.loop.precision == "bf16" else "no", cpu=not gpu or device == "cpu"
-    )
+    return Accelerator(mixed_precision="bf16" if computes_in_bf16(precision, device) else "no", cpu=not on_gpu(device))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nexus.media.audio import Audio
 from nexus.media.image import Image
 from nexus.media.video import Video
+from nexus.training.precision import Device, Precision
 
 Networks = Mapping[str, nn.Module]
 Batch = dict[str, Tensor]
@@ -56,10 +57,8 @@ class LoopConfig:
 
     steps: int = 1000
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = (
-        "auto"  # "auto" takes GPUs where there are any; the launcher shares them out
-    )
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is the slower one on CPUs without avx512_bf16 or amx
+    device: Device = "auto"
+    precision: Precision = "fp32"  # "auto" takes bf16 where the hardware multiplies it
     accumulate: int = 1
     ema_decay: float = 0.999  # 0 turns averaging off
     log_every: int = 10

@@ -40,6 +40,7 @@ def test_sound_is_built_resumed_and_read_by_lhotse(tmp_path):
         assert cut.supervisions[0].text == cuts[0]["supervisions"][0]["text"] and cut.duration == 4.0
 
 
+@pytest.mark.emoji
 def test_the_storybook_is_built(tmp_path):
     build("storybook", tmp_path / "new" / "folder", hours=8 / 3600, seed=2)
     line = read(tmp_path / "new" / "folder" / "train.jsonl")[0]

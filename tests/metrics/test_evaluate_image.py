@@ -14,6 +14,8 @@ from nexus.metrics.judge import MissingJudge
 from nexus.metrics.judging import Figures
 from nexus.metrics.still_judge import SeenStill, StillJudge, held_out_stills
 
+pytestmark = pytest.mark.emoji
+
 SIZE, ITEMS = 16, 24
 
 

@@ -15,6 +15,8 @@ from nexus.metrics.picture_features import PictureNetwork
 from nexus.metrics.storybook_clips import held_out
 from nexus.metrics.storybook_judge import Seen, StorybookJudge
 
+pytestmark = pytest.mark.emoji
+
 SIZE, FRAMES, ITEMS = 16, 5, 10
 
 

@@ -15,6 +15,8 @@ from nexus.metrics.still_judge import (
     stills_everywhere,
 )
 
+pytestmark = pytest.mark.emoji
+
 NOUNS = ("boat", "cat", "star")
 
 

@@ -17,6 +17,8 @@ from nexus.metrics.softmax_regression import fit
 from nexus.metrics.storybook_clips import empty_place, everywhere, held_out
 from nexus.metrics.storybook_judge import StorybookJudge, asked_direction
 
+pytestmark = pytest.mark.emoji
+
 NOUNS = ("lighthouse", "balloon")
 
 

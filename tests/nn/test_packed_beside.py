@@ -14,6 +14,7 @@ from nexus.nn.prepack import prepack
 from nexus.nn.quantize import Codebook, QuantizerConfig
 
 pytestmark = pytest.mark.skipif(not packed.available(), reason="this PyTorch has no oneDNN")
+PRECISIONS = packed.dtypes() if packed.available() else (torch.float32,)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def codebook():
     return Codebook(QuantizerConfig(codebook_size=1024, dim=64))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("n_steps", [1, 2, 33])
 def test_a_packed_lstm_is_the_plain_one_from_any_state(n_steps, dtype):
     plain = lstm().to(dtype)

@@ -14,6 +14,7 @@ from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.prepack import prepack
 
 pytestmark = pytest.mark.skipif(not packed.available(), reason="this PyTorch has no oneDNN")
+PRECISIONS = packed.dtypes() if packed.available() else (torch.float32,)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,7 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("name", list(INPUTS))
 def test_a_prepacked_layer_computes_what_the_plain_one_does(name, dtype):
     plain = redrawn(layers()[name]).to(dtype)
@@ -93,6 +94,14 @@ def test_a_prepacked_layer_computes_what_the_plain_one_does(name, dtype):
     if name in CLASSES:
         direct = name == "winograd_in_float32" and dtype == torch.bfloat16
         assert type(fast) is (packed.PackedConv2d if direct else CLASSES[name])
+
+
+def test_where_the_cpu_has_no_kernels_in_bfloat16_layers_in_it_stay_plain(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    model = nn.Sequential(nn.Linear(300, 300), nn.LSTM(24, 32, batch_first=True)).bfloat16()
+    prepack(model)
+    assert [type(layer) for layer in model] == [nn.Linear, nn.LSTM]
+    assert type(prepack(nn.Sequential(nn.Linear(300, 300)))[0]) is packed.PackedLinear
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 31), (64, 64)])

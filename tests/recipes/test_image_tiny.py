@@ -12,6 +12,8 @@ from nexus.recipes import image_tiny
 from nexus.recipes.image_tiny import ImageTiny
 from nexus.recipes.image_tiny_lcm import ImageTinyLCM, padded
 
+pytestmark = pytest.mark.emoji
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):

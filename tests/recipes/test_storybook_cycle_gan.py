@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import torch
 
 import nexus
@@ -10,6 +11,8 @@ from nexus.models.gan.cycle_gan import CycleGAN, CycleGANConfig
 from nexus.recipes import storybook_cycle_gan
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
+
+pytestmark = pytest.mark.emoji
 
 QUICK = LoopConfig(
     steps=2, ema_decay=0.5, log_every=1, save_every=2, sample_every=2, validate_every=2, validation_batches=1

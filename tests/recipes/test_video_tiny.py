@@ -11,6 +11,8 @@ from nexus.hub.source import Source
 from nexus.recipes.cogvideox_tiny import CogVideoXTiny
 from nexus.recipes.video_vae_tiny import VideoVAETiny
 
+pytestmark = pytest.mark.emoji
+
 
 @pytest.fixture(scope="module")
 def vae_recipe(tmp_path_factory):

@@ -45,6 +45,26 @@ def test_learns(tmp_path, precision):
     assert all(value.dtype == torch.float32 for value in state.values())  # autocast leaves the weights alone
 
 
+@pytest.mark.parametrize(("able", "named"), [(True, "bf16"), (False, "fp32")])
+def test_automatic_precision_is_what_the_cpu_multiplies(tmp_path, monkeypatch, capsys, able, named):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    seen = []
+
+    class Looking(Toy):
+        def objectives(self, networks):
+            (turn,) = super().objectives(networks)
+
+            def loss(*args):
+                seen.append(torch.is_autocast_enabled("cpu"))
+                return turn.loss(*args)
+
+            return (dataclasses.replace(turn, loss=loss),)
+
+    train(override(Looking(), ["loop.steps=2", "loop.precision=auto", "loop.device=cpu"]), tmp_path)
+    assert seen == [able] * 2 and f"computing in {named}" in "".join(capsys.readouterr())
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     command = [sys.executable, "-m", "nexus", "train", str(TOY), "loop.steps=250", "loop.save_every=20", "-o"]
     victim = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

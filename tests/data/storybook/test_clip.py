@@ -19,6 +19,8 @@ from nexus.data.storybook.caption import Facts, caption
 from nexus.data.storybook.motion import PATHS, camera_window
 from nexus.data.storybook.sprites import COLOURS, sprite
 
+pytestmark = pytest.mark.emoji
+
 
 def _facts(**changes):
     facts = {"noun": "boat", "colour": None, "companion": None, "place": "sea", "time": "day", "motion": "stand"}

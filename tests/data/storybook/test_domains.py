@@ -5,6 +5,8 @@ import torch
 
 from nexus.data.storybook.domains import DayAndNight, domain, stills
 
+pytestmark = pytest.mark.emoji
+
 
 def test_domains_keep_to_their_time_and_share_no_seed():
     day, night = (list(stills(time, 12)) for time in ("day", "night"))
