@@ -80,7 +80,8 @@ class Run:
             module.gradient_checkpointing_enable()  # type: ignore[operator]
 
     def begin(self, resume: bool) -> None:
-        """Makes the folder and takes up the newest checkpoint there."""
+        """Makes the folder and takes up the newest checkpoint there; data that can't be had are refused before."""
+        self.data = self.recipe.dataset("train")
         self.dir.mkdir(parents=True, exist_ok=True)
         if not resume and self.accelerator.is_main_process:
             checkpoint.clear(self.dir / "checkpoints")
@@ -127,7 +128,7 @@ class Run:
         n = self.accelerator.num_processes
         first, last = (step * self.loop.accumulate * n for step in (self.step, max(self.step, self.loop.steps)))
         mine = range(first + self.accelerator.process_index, last, n)
-        for batch in read_ahead(self.recipe.dataset("train"), mine, self.loop.workers):
+        for batch in read_ahead(self.data, mine, self.loop.workers):
             yield self.to_device(batch)
 
     def anywhere(self, asked: bool) -> bool:

@@ -65,6 +65,16 @@ def test_automatic_precision_is_what_the_cpu_multiplies(tmp_path, monkeypatch, c
     assert seen == [able] * 2 and f"computing in {named}" in "".join(capsys.readouterr())
 
 
+def test_data_that_can_not_be_had_leave_no_folder(tmp_path):
+    class Empty(Toy):
+        def dataset(self, split):
+            raise ValueError("no recordings")
+
+    with pytest.raises(ValueError, match="no recordings"):
+        train(Empty(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     command = [sys.executable, "-m", "nexus", "train", str(TOY), "loop.steps=250", "loop.save_every=20", "-o"]
     victim = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
