@@ -4,12 +4,12 @@
 
 Prints seconds of sound per second of computing, of the fastest round of each. On one thread it counts CPU time, which
 other work on the machine disturbs less than the clock. Official widths, random weights, ours prepacked; a reference
-that is not installed is left out. Streams are measured by `benchmarks/streams.py`.
+that is not installed, or can't do it in bf16, is left out, and so is bf16 on CPUs that don't multiply it. Streams are
+measured by `benchmarks/streams.py`.
 """
 
 import argparse
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,6 +20,7 @@ import torch
 from codec_pairs import Pair, Task
 from torch import Tensor, nn
 
+from nexus.nn.packed import dtypes
 from nexus.nn.prepack import prepack
 
 PAIRS = codec_pairs.PAIRS | package_pairs.PAIRS
@@ -52,30 +53,28 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 @torch.inference_mode()
-def race(pair: Pair, task: Task, low: Pair, batch: int, arguments: argparse.Namespace) -> None:
+def race(pair: Pair, task: Task, low: Pair | None, batch: int, arguments: argparse.Namespace) -> None:
     x = task.make(batch, arguments.seconds)
     far = difference(task.ours(pair.ours, x), task.theirs(pair.reference, x))
     assert far < 1e-3, f"{pair.name}, {task.name}: not equal to the reference, {far:.1e}"
-    error = difference(task.judged(low.ours, cast(x, low.ours)).float(), task.judged(pair.ours, x))
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         SIDES[0]: lambda: task.theirs(pair.reference, x),
         SIDES[1]: lambda: task.ours(pair.ours, x),
-        SIDES[2]: lambda: task.theirs(low.reference, cast(x, low.reference)),
-        SIDES[3]: lambda: task.ours(low.ours, cast(x, low.ours)),
     }
-    try:
-        calls["theirs, bf16"]()
-    except (RuntimeError, ValueError):
-        del calls["theirs, bf16"]
+    error = ""
+    if low is not None:
+        off = difference(task.judged(low.ours, cast(x, low.ours)).float(), task.judged(pair.ours, x))
+        error = f"{100 * off:.1f} %"
+        calls[SIDES[2]] = lambda: task.theirs(low.reference, cast(x, low.reference))
+        calls[SIDES[3]] = lambda: task.ours(low.ours, cast(x, low.ours))
+        try:
+            calls[SIDES[2]]()
+        except (RuntimeError, ValueError):
+            del calls[SIDES[2]]
     seconds = best(calls, arguments.rounds, arguments.clock)
-    speeds = [batch * arguments.seconds / seconds.get(name, math.inf) for name in SIDES]
-    ratios = [seconds["theirs"] / seconds[name] for name in ("ours", "ours, bf16")]
-    print(
-        f"| {pair.name}, {task.name}, batch {batch} | "
-        + " | ".join(f"{speed:.2f}" if speed else "fails" for speed in speeds)
-        + f" | {ratios[0]:.2f} | {ratios[1]:.2f} | {100 * error:.1f} % |",
-        flush=True,
-    )
+    speeds = [f"{batch * arguments.seconds / seconds[name]:.2f}" if name in seconds else "" for name in SIDES]
+    ratios = [f"{seconds[SIDES[0]] / seconds[name]:.2f}" if name in seconds else "" for name in ("ours", "ours, bf16")]
+    print(f"| {pair.name}, {task.name}, batch {batch} | {' | '.join((*speeds, *ratios, error))} |", flush=True)
 
 
 def races(name: str, arguments: argparse.Namespace) -> None:
@@ -84,8 +83,10 @@ def races(name: str, arguments: argparse.Namespace) -> None:
     except (ImportError, OSError) as error:  # OSError: a wheel for another machine
         print(f"| {name}: no reference ({error}) | | | | | | | |", flush=True)
         return
-    halves = [copy.deepcopy(model).to(torch.bfloat16) for model in (pair.ours, pair.reference)]
-    low = Pair(pair.name, prepack(halves[0]), halves[1], pair.tasks)
+    low = None
+    if torch.bfloat16 in dtypes():
+        halves = [copy.deepcopy(model).to(torch.bfloat16) for model in (pair.ours, pair.reference)]
+        low = Pair(pair.name, prepack(halves[0]), halves[1], pair.tasks)
     prepack(pair.ours)
     for task in pair.tasks:
         for batch in arguments.batches:

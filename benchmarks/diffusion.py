@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nexus.hub import base_diffusion, conditional_unet, dit_transformer, flux_transformer, image_vae, mmdit, pixart
 from nexus.hub.source import Source
+from nexus.nn.packed import dtypes
 from nexus.nn.prepack import prepack
 
 Call = Callable[[], Tensor]
@@ -214,10 +215,10 @@ def seconds(theirs: Call, ours: Call, rounds: int, clock: Callable[[], float]) -
 
 @torch.inference_mode()
 def row(race: Race, folder: str, rounds: int, clock: Callable[[], float]) -> tuple[str, list[float]]:
-    """A row of the table, and the ratios at fp32 and bf16."""
+    """A row of the table, and the ratios at fp32 and, on CPUs that multiply it, bf16."""
     theirs = reference(race, folder)
     cells, ratios, exact = [], [], torch.tensor(0.0)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dtypes():
         theirs.to(dtype)
         ours = prepack(race.load(Source(race.name, Path(folder))).eval().to(dtype))
         slow, fast = race.calls(theirs, ours, dtype)
@@ -231,7 +232,8 @@ def row(race: Race, folder: str, rounds: int, clock: Callable[[], float]) -> tup
         cells += [f"{statistics.median(t):.2f} s" for t in times] + [f"{ratios[-1]:.2f}"]
         del ours, slow, fast
     apart = ((answer - exact).norm() / exact.norm()).item()
-    return f"| {race.name} | {' | '.join(cells)} | {100 * apart:.1f} % |", ratios
+    cells += [f"{100 * apart:.1f} %"] if len(ratios) == 2 else [""] * 4
+    return f"| {race.name} | {' | '.join(cells)} |", ratios
 
 
 def main() -> None:
@@ -251,7 +253,8 @@ def main() -> None:
         print(line, flush=True)
         ratios.append(of_row)
     means = [statistics.geometric_mean(column) for column in zip(*ratios, strict=True)]
-    print(f"\nGeometric means: {means[0]:.2f} in fp32, {means[1]:.2f} in bf16.")
+    told = [f"{mean:.2f} in {name}" for mean, name in zip(means, ("fp32", "bf16"), strict=False)]
+    print(f"\nGeometric means: {', '.join(told)}.")
 
 
 if __name__ == "__main__":

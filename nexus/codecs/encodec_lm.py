@@ -76,6 +76,8 @@ class Layer(nn.Module):
 
 
 class EncodecLM(nn.Module):
+    few_rows = True  # `nexus.nn.prepack`
+
     def __init__(self, config: EncodecLMConfig):
         super().__init__()
         self.config = config

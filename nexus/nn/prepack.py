@@ -52,18 +52,21 @@ def prepack(model: Model) -> Model:
     return model
 
 
-def _walk(module: nn.Module) -> None:
+def _walk(module: nn.Module, few_rows: bool = False) -> None:
+    """Models say `few_rows = True` where they compute a token or a frame at a time."""
+    few_rows = few_rows or getattr(module, "few_rows", False)
     if type(module).__module__.startswith("transformers."):  # these read their own weights
         return
     if parametrize.is_parametrized(module, "weight") and type(module).__bases__[0] in _PACKED:
         _fold(module)
     for packed in _PACKED.get(type(module), ()):
         weight = next(chain(module.parameters(), module.buffers()))
-        if weight.device.type == "cpu" and weight.dtype in dtypes() and packed.suits(module):
+        able = weight.device.type == "cpu" and weight.dtype in dtypes()
+        if able and packed.suits(module) and (few_rows or packed.gains_with_many_rows()):
             packed.convert(module)
             break
     for child in module.children():
-        _walk(child)
+        _walk(child, few_rows)
     if type(module) is nn.Sequential:
         for i, (layer, then) in enumerate(pairwise(module)):
             if isinstance(layer, PackedLinear) and isinstance(then, nn.GELU):

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.skipif(not packed.available(), reason="this PyTorch has
 PRECISIONS = packed.dtypes() if packed.available() else (torch.float32,)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def lstm(**options):
     return nn.LSTM(24, 32, 2, batch_first=True, **options).eval().requires_grad_(False)
 

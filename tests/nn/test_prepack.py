@@ -18,8 +18,9 @@ PRECISIONS = packed.dtypes() if packed.available() else (torch.float32,)
 
 
 @pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+def wide_vectors(monkeypatch):
+    """As where all that can be packed is."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 
 def apart(a, b):
@@ -102,6 +103,18 @@ def test_where_the_cpu_has_no_kernels_in_bfloat16_layers_in_it_stay_plain(monkey
     prepack(model)
     assert [type(layer) for layer in model] == [nn.Linear, nn.LSTM]
     assert type(prepack(nn.Sequential(nn.Linear(300, 300)))[0]) is packed.PackedLinear
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_without_avx512_matrices_are_packed_where_rows_are_few(monkeypatch, capability):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+    class Decoder(nn.Sequential):
+        few_rows = True
+
+    model = prepack(nn.Sequential(nn.Linear(300, 300), Decoder(nn.Sequential(nn.Linear(300, 300)))))
+    assert type(model[1][0][0]) is packed.PackedLinear
+    assert (type(model[0]) is packed.PackedLinear) is (capability == "AVX512")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 31), (64, 64)])

@@ -153,6 +153,8 @@ class DecodingState:
 class Decoder(nn.Module):
     """The language model: codes in, logits of the next step out."""
 
+    few_rows = True  # `nexus.nn.prepack`
+
     def __init__(self, config: MusicGenConfig):
         super().__init__()
         self.config = config
