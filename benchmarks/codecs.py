@@ -55,8 +55,11 @@ def difference(a: Tensor, b: Tensor) -> float:
 @torch.inference_mode()
 def race(pair: Pair, task: Task, low: Pair | None, batch: int, arguments: argparse.Namespace) -> None:
     x = task.make(batch, arguments.seconds)
-    far = difference(task.ours(pair.ours, x), task.theirs(pair.reference, x))
-    assert far < 1e-3, f"{pair.name}, {task.name}: not equal to the reference, {far:.1e}"
+    answer = task.ours(pair.ours, x)
+    far = difference(answer, task.theirs(pair.reference, x))
+    # Rounding decides between codes that are as near, and then the codes of what is left differ too.
+    most = 1e-3 if answer.is_floating_point() else 1e-2
+    assert far < most, f"{pair.name}, {task.name}: not equal to the reference, {far:.1e}"
     calls: dict[str, Callable[[], object]] = {
         SIDES[0]: lambda: task.theirs(pair.reference, x),
         SIDES[1]: lambda: task.ours(pair.ours, x),
@@ -96,7 +99,7 @@ def races(name: str, arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(PAIRS), help=", ".join(PAIRS))
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=0.9)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
@@ -108,5 +111,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     print("| what | reference | ours | reference, bf16 | ours, bf16 | ratio | bf16 / fp32 reference | error of bf16 |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for name in arguments.names:
+    for name in sorted(arguments.names, key=list(PAIRS).index):  # transformers' first: packages' stubs confuse it
         races(name, arguments)

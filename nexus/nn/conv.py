@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -55,7 +56,12 @@ class GroupNormed(nn.Module):
         self.conv, self.norm = conv, nn.GroupNorm(1, conv.out_channels)
 
     def forward(self, x: Float[Tensor, "B C L"]) -> Float[Tensor, "B D T"]:
-        return self.norm(self.conv(x))
+        y = self.conv(x)
+        if not pays(y):
+            return self.norm(y)
+        steps, norm = y.mT, self.norm  # a group norm of its own would copy to PyTorch's layout, and the next layer back
+        whole = F.layer_norm(steps.flatten(1), (steps[0].numel(),), eps=norm.eps).view_as(steps)
+        return torch.addcmul(norm.bias, whole, norm.weight).mT
 
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, *, weight_norm: bool, group_norm: bool) -> nn.Module:
