@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from nexus.nn.conv import Conv1d, ConvTranspose1d, pad
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, joined, zeros
-from nexus.nn.snake import Snake, SnakeBeta
+from nexus.nn.snake import HalfSnake, Snake, SnakeBeta
 
 
 def is_by_steps(x: torch.Tensor) -> bool:
@@ -56,15 +56,16 @@ def test_joining_skips_what_is_empty():
         assert joined(x[..., :0], x[..., :0]).shape == (2, 3, 0)
 
 
-@pytest.mark.parametrize("kind", [Snake, SnakeBeta])
+@pytest.mark.parametrize("kind", [Snake, SnakeBeta, HalfSnake])
 def test_layout_passes_through_a_network(kind):
     torch.manual_seed(0)
     up, snake, conv = ConvTranspose1d(3, 4, 4, stride=2), kind(4), Conv1d(4, 5, 7, dilation=2)
     x = torch.randn(2, 3, 11)
     expected = conv(snake(up(x)))
     with torch.no_grad():
-        y = conv(snake(up(x)))
-    assert is_by_steps(y)
+        between = snake(up(x))
+        y = conv(between)
+    assert is_by_steps(between) and is_by_steps(y)
     torch.testing.assert_close(y, expected.detach(), atol=1e-6, rtol=0)
 
 
