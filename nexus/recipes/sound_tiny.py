@@ -6,7 +6,7 @@ from nexus.training.recipe import LoopConfig
 recipe = TokenRecipe(
     name="sound-tiny",
     world="sound",
-    loop=LoopConfig(steps=1200, precision="auto", ema_decay=0.995, save_every=200, sample_every=0, validate_every=200),
+    loop=LoopConfig(steps=4500, precision="auto", ema_decay=0.998, save_every=200, sample_every=0, validate_every=200),
     n_clips=4000,
     n_valid=120,
     clip_seconds=4.0,

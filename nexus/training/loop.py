@@ -174,13 +174,18 @@ class Run:
             checkpoint.restore_random_state(before)
 
     def validate(self) -> dict[str, float]:
-        """Mean losses on the first batches of the validation split, with the same random numbers every time."""
+        """Mean losses on the first batches of the validation split.
+
+        Batches and random numbers are the same every time and whatever the run's seed, so that runs compare.
+        """
         sums: dict[str, float] = {}
-        stream, count = self.recipe.dataset("valid"), self.loop.validation_batches
+        unseeded = dataclasses.replace(self.recipe, loop=dataclasses.replace(self.loop, seed=0))
+        stream, count = unseeded.dataset("valid"), self.loop.validation_batches
         with self.evaluating():
             for objective in self.turns.objectives:
                 for index in range(count):
-                    losses = self.turns.losses(objective, self.to_device(stream[index]), "valid", index)
+                    rng = torch.Generator().manual_seed(index)
+                    losses = self.turns.losses(objective, self.to_device(stream[index]), rng)
                     for name, value in losses.items():
                         name = f"valid/{self.turns.prefix(objective)}{name}"
                         sums[name] = sums.get(name, 0.0) + float(value) / count

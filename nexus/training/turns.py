@@ -54,15 +54,15 @@ class Turns:
             figures |= {prefix + "grad_norm": norm, prefix + "lr": rate}
         return figures
 
-    def losses(self, objective: Objective, batch: Batch, *seed: str | int) -> dict[str, Tensor]:
-        """The objective's losses under autocast; its random numbers depend on the run's seed and `seed` alone."""
+    def losses(self, objective: Objective, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """The objective's losses under autocast."""
         with self.accelerator.autocast():
-            return objective.loss(self.networks, batch, self._generator(objective.name, *seed))
+            return objective.loss(self.networks, batch, rng)
 
     def _backward(self, objective: Objective, step: int, batches: list[Batch]) -> dict[str, float]:
         sums: dict[str, Tensor] = {}
         for micro, batch in enumerate(batches):
-            losses = self.losses(objective, batch, step, micro)
+            losses = self.losses(objective, batch, self._generator(objective.name, step, micro))
             if losses["loss"].requires_grad:  # an objective may sit out a step
                 (losses["loss"] / len(batches)).backward()
             for name, value in losses.items():

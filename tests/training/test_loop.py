@@ -105,6 +105,22 @@ def test_evaluation_and_samples_do_not_change_the_run(tmp_path):
     assert equal(weights(tmp_path / "plain" / "weights"), weights(tmp_path / "busy" / "weights"))
 
 
+def test_runs_of_other_seeds_are_validated_on_the_same(tmp_path):
+    seen = []
+
+    class Looking(Toy):
+        def loss(self, networks, batch, rng):
+            if not networks["model"].training:
+                seen.append(torch.cat([batch["x"].flatten(), torch.randn(3, generator=rng)]))
+            return super().loss(networks, batch, rng)
+
+    for seed in (3, 4):
+        train(override(Looking(), ["loop.steps=2", "loop.validate_every=1", f"loop.seed={seed}"]), tmp_path / f"{seed}")
+    four_times = torch.stack(seen).unflatten(0, (4, LoopConfig().validation_batches))
+    assert torch.equal(four_times, four_times[:1].expand_as(four_times))
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_workers_read_the_same_batches(tmp_path):
     recipe = Toy(dropout=0.2)
     train(recipe, tmp_path / "thread")
