@@ -4,7 +4,7 @@
 
 Prints seconds of sound per second of computing, of the fastest round of each. On one thread it counts CPU time, which
 other work on the machine disturbs less than the clock. Official widths, random weights, ours prepacked; a reference
-that is not installed, or can't do it in bf16, is left out, and so is bf16 on CPUs that don't multiply it. Streams are
+that is not installed, or can't do it in bf16, is left out, and so is bf16 on CPUs without kernels for it. Streams are
 measured by `benchmarks/streams.py`.
 """
 

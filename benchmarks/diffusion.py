@@ -215,7 +215,7 @@ def seconds(theirs: Call, ours: Call, rounds: int, clock: Callable[[], float]) -
 
 @torch.inference_mode()
 def row(race: Race, folder: str, rounds: int, clock: Callable[[], float]) -> tuple[str, list[float]]:
-    """A row of the table, and the ratios at fp32 and, on CPUs that multiply it, bf16."""
+    """A row of the table, and the ratios at fp32 and, on CPUs with kernels for it, bf16."""
     theirs = reference(race, folder)
     cells, ratios, exact = [], [], torch.tensor(0.0)
     for dtype in dtypes():

@@ -63,9 +63,8 @@ class ImageLoRA(Recipe):
 
     def networks(self) -> dict[str, nn.Module]:
         captions = self.data().captions
-        half = computes_in_bf16(
-            self.loop.precision, self.loop.device
-        )  # what is frozen is held as it is computed; the LoRA in fp32
+        # What is frozen is held as it is computed; the LoRA in fp32.
+        half = computes_in_bf16(self.loop.precision, self.loop.device)
         base: Any = load(self.base, device="cpu", dtype="bf16" if half else "fp32")
         self.check(base)
         lora = LoRA.fresh(base.network, LoRAConfig(rank=self.rank, alpha=self.alpha, targets=self.targets))

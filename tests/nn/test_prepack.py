@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nexus.adapters.lora import LoRA, LoRAConfig, LoRAStack
+from nexus.codecs.encodec_lm import EncodecLM, EncodecLMConfig
+from nexus.codecs.mimi import Mimi
+from nexus.models.audio.musicgen_decoder import Decoder, MusicGenConfig
 from nexus.nn import packed, winograd
 from nexus.nn.conv import Conv1d, ConvTranspose1d
 from nexus.nn.prepack import prepack
@@ -115,6 +118,15 @@ def test_without_avx512_matrices_are_packed_where_rows_are_few(monkeypatch, capa
     model = prepack(nn.Sequential(nn.Linear(300, 300), Decoder(nn.Sequential(nn.Linear(300, 300)))))
     assert type(model[1][0][0]) is packed.PackedLinear
     assert (type(model[0]) is packed.PackedLinear) is (capability == "AVX512")
+
+
+def test_models_that_compute_a_token_at_a_time_are_packed_without_avx512(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    sizes = {"dim": 256, "n_layers": 1, "n_heads": 4, "ffn_dim": 256, "codebook_size": 16, "text_dim": 8}
+    for model, n in ((Decoder(MusicGenConfig(**sizes)), 5), (EncodecLM(EncodecLMConfig()), 10)):
+        packs = [module for module in prepack(model).modules() if isinstance(module, packed.PackedLinear)]
+        assert len(packs) >= n
+    assert Mimi.few_rows
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 31), (64, 64)])

@@ -109,6 +109,9 @@ def test_runs_of_other_seeds_are_validated_on_the_same(tmp_path):
     seen = []
 
     class Looking(Toy):
+        def dataset(self, split):
+            return Points(self.loop.seed, self.size)
+
         def loss(self, networks, batch, rng):
             if not networks["model"].training:
                 seen.append(torch.cat([batch["x"].flatten(), torch.randn(3, generator=rng)]))
