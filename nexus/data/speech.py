@@ -106,7 +106,9 @@ def other_voices(utterances: Iterable[Utterance], copies: int, seed: int = 0) ->
         ValueError: more copies than there are rates.
     """
     if not 0 <= copies <= len(RATES):
-        raise ValueError(f"other_voices (copies of each recording) must be in 0..{len(RATES)}, as there are rates, got {copies}")
+        raise ValueError(
+            f"other_voices (copies of each recording) must be in 0..{len(RATES)}, as there are rates, got {copies}"
+        )
     rng = np.random.default_rng(seed)
     made = []
     for utterance in utterances:
