@@ -163,7 +163,7 @@ def test_other_voices_are_higher_or_lower_and_their_symbols_stay_in_place(tmp_pa
         heights[voice.rate] = float((spectrum * np.arange(20)).sum() / spectrum.sum())
     assert [heights[rate] for rate in sorted(RATES)] == sorted(heights.values())
     assert {u.id for u in other_voices([utterance], 2)} < {u.id for u in made}
-    with pytest.raises(ValueError, match="other_voices .* must be in"):
+    with pytest.raises(ValueError, match=r"other_voices .* must be in"):
         other_voices([utterance], 7)
 
 
