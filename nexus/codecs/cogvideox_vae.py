@@ -16,6 +16,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nexus.nn.layout import joined_frames
+
 # The frames each convolution keeps for the next chunk, filled as a chunk goes through; a new clip starts with {}.
 Kept = dict[nn.Module, Tensor]
 
@@ -59,7 +61,7 @@ class CausalConv3d(nn.Module):
             before = kept.get(self)
             if before is None:
                 before = x[:, :, :1].expand(-1, -1, self.past, -1, -1)
-            x = torch.cat([before, x], dim=2)
+            x = joined_frames(before, x)
             kept[self] = x[:, :, -self.past :]
         return self.conv(x)
 
@@ -88,7 +90,7 @@ def _enlarge_to(latent: Tensor, x: Tensor) -> Tensor:
     if x.shape[2] > 1 and x.shape[2] % 2 == 1:
         first = F.interpolate(latent[:, :, :1], size=(1, *x.shape[3:]))
         rest = F.interpolate(latent[:, :, 1:], size=(x.shape[2] - 1, *x.shape[3:]))
-        return torch.cat([first, rest], dim=2)
+        return joined_frames(first, rest)
     return F.interpolate(latent, size=x.shape[2:])
 
 
@@ -133,7 +135,7 @@ class Downsample(nn.Module):
             first, rest = x[:, :, :odd], x[:, :, odd:]
             if rest.shape[2]:
                 rest = F.avg_pool3d(rest, (2, 1, 1), stride=(2, 1, 1))
-            x = torch.cat([first, rest], dim=2)
+            x = joined_frames(first, rest)
         x = F.pad(rearrange(x, "b c f h w -> (b f) c h w"), (0, 1, 0, 1))
         return rearrange(self.conv(x), "(b f) c h w -> b c f h w", b=n)
 
@@ -147,11 +149,12 @@ class Upsample(nn.Module):
         self.compress_time = compress_time
 
     def forward(self, x: Tensor) -> Tensor:
-        n = len(x)
-        if self.compress_time and x.shape[2] > 1:
-            odd = x.shape[2] % 2
-            x = torch.cat([x[:, :, :odd], x[:, :, odd:].repeat_interleave(2, dim=2)], dim=2)
-        x = F.interpolate(rearrange(x, "b c f h w -> (b f) c h w"), scale_factor=2.0)
+        n, in_time = len(x), self.compress_time and x.shape[2] > 1
+        odd = x.shape[2] % 2 if in_time else 0
+        parts = [F.interpolate(x[:, :, odd:], scale_factor=(2.0 if in_time else 1.0, 2.0, 2.0))]
+        if odd:
+            parts = [F.interpolate(x[:, :, :1], scale_factor=(1.0, 2.0, 2.0)), *parts]
+        x = rearrange(joined_frames(*parts), "b c f h w -> (b f) c h w")
         return rearrange(self.conv(x), "(b f) c h w -> b c f h w", b=n)
 
 

@@ -2,7 +2,8 @@
 
 Such a sequence is the transpose of a contiguous [B, T, C]; shapes and values are those of any other. Pointwise
 functions keep the layout. Training keeps PyTorch's own, for its gradients.
-Axes: B batch, C channels in, D channels out, L samples in, T samples out, K kernel.
+Axes: B batch, C channels in, D channels out, L samples in, T samples out, K kernel; in clips F frames, H height,
+W width.
 """
 
 import torch
@@ -29,6 +30,15 @@ def joined(*parts: Float[Tensor, "B C _"]) -> Float[Tensor, "B C T"]:
     if not pays(filled[0]):
         return torch.cat(filled, dim=-1)
     return torch.cat([part.mT for part in filled], dim=1).mT
+
+
+def joined_frames(*parts: Float[Tensor, "B C _ H W"]) -> Float[Tensor, "B C F H W"]:
+    """Concatenation in time that leaves channels last in memory where the last part has them so; torch's does not."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts[-1].stride(1) != 1 or not pays(parts[-1]):
+        return torch.cat(parts, dim=2)
+    return torch.cat([part.permute(0, 2, 3, 4, 1) for part in parts], dim=1).permute(0, 4, 1, 2, 3)
 
 
 def zeros(x: Float[Tensor, "B C L"], length: int) -> Float[Tensor, "B C T"]:

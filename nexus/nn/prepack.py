@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from nexus.nn.layout import StepConv1d, StepConvTranspose1d
 from nexus.nn.memory import keep_freed_memory
-from nexus.nn.packed import Packed, PackedConv2d, PackedLinear, available, dtypes
+from nexus.nn.packed import Packed, PackedConv2d, PackedConv3d, PackedLinear, available, dtypes
 from nexus.nn.packed_codebook import PackedCodebook
 from nexus.nn.packed_lstm import PackedLSTM
 from nexus.nn.packed_steps import PackedStepConv1d, PackedStepConvTranspose1d
@@ -25,6 +25,7 @@ Model = TypeVar("Model")
 _PACKED: dict[type, tuple[type[Packed], ...]] = {
     nn.Linear: (PackedLinear,),
     nn.Conv2d: (WinogradConv2d, PackedConv2d),
+    nn.Conv3d: (PackedConv3d,),
     nn.LSTM: (PackedLSTM,),
     Codebook: (PackedCodebook,),
     StepConv1d: (PackedStepConv1d,),

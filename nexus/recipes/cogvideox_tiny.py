@@ -22,13 +22,13 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import cache_clips
 from nexus.hub.load import load
 from nexus.hub.source import find
-from nexus.hub.tensors import read_tensors
+from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.embed import timestep_embedding
-from nexus.nn.modulation import shrink
+from nexus.nn.modulation import shrink, widen
 from nexus.text.encoders import minilm
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
@@ -63,6 +63,7 @@ class CogVideoXTiny(Recipe):
     emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6
+    start: str = ""  # weights of this very shape to learn on from, such as nexus/cogvideox-tiny; empty: random ones
     modulation_rank: int = 12  # of the blocks' modulations in the exported weights: 0.5 % off
 
     def config(self) -> CogVideoXConfig:
@@ -88,11 +89,23 @@ class CogVideoXTiny(Recipe):
         )
 
     def networks(self) -> dict[str, nn.Module]:
+        if self.start:
+            return {"model": self.learnt()}
         model = CogVideoX(self.config())
         for name, parameter in model.named_parameters():
             if "modulation" in name or "proj_out" in name:
                 nn.init.zeros_(parameter)  # adaLN-Zero (arXiv:2212.09748): blocks start as the identity
         return {"model": model}
+
+    def learnt(self) -> CogVideoX:
+        """The weights to go on from, their modulations whole again."""
+        config = self.config()
+        small = CogVideoX(replace(config, network=replace(config.network, modulation_rank=self.modulation_rank)))
+        load_strict(small, read_tensors(find(self.start)), self.start)
+        widen(small.network.blocks)
+        model = CogVideoX(config)
+        model.load_state_dict(small.state_dict())
+        return model
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
         return (

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from nexus.codecs.cogvideox_linear import set_linear_encoder
 from nexus.codecs.cogvideox_vae import CogVideoXVAE, CogVideoXVAEConfig
 from nexus.data.storybook import cache_clips
+from nexus.hub.source import find
+from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.video import Video
 from nexus.nn.checkpoint import save_folder
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
@@ -48,8 +50,9 @@ class VideoVAETiny(Recipe):
     clips: int = 8000
     fitted_clips: int = 96  # the encoder's components are theirs
     batch_size: int = 4
-    frames: int = 9
+    frames: int = 17  # whole clips: the first chunk of nine is coded otherwise than those of eight that follow it
     edge_weight: float = 1.0
+    start: str = ""  # weights to go on from, such as nexus/video-vae-tiny, and whose latents stay; empty: anew
 
     def networks(self) -> dict[str, nn.Module]:
         config = CogVideoXVAEConfig(
@@ -60,6 +63,10 @@ class VideoVAETiny(Recipe):
             scaling_factor=1.0,
         )
         vae = CogVideoXVAE(config)
+        if self.start:
+            load_strict(vae, read_tensors(find(self.start)), self.start)
+            vae.encoder.requires_grad_(False)
+            return {"model": vae}
         set_linear_encoder(vae, self.frames_of("train", self.fitted_clips)[0]["video"])
         vae.encoder.requires_grad_(False)
         for stage in (vae.decoder.mid_block, *vae.decoder.up_blocks):

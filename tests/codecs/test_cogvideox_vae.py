@@ -1,5 +1,7 @@
 """The causal autoencoder on its own: what may see what, gradients, learning, files."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,8 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE, CogVideoXVAEConfig, LatentD
 from nexus.hub import native
 from nexus.hub.source import Source
 from nexus.nn.checkpoint import save_folder
+from nexus.nn.packed import PackedConv3d, available
+from nexus.nn.prepack import prepack
 
 CONFIG = CogVideoXVAEConfig(block_out_channels=(4, 8, 8), layers_per_block=1, latent_channels=3, norm_num_groups=2)
 
@@ -143,3 +147,13 @@ def test_it_is_saved_and_loaded(vae, rng, tmp_path):
     video = torch.randn(1, 3, 5, 8, 8, generator=rng)
     with torch.no_grad():
         assert torch.equal(loaded.encode(video).mean, vae.encode(video).mean)
+
+
+def test_prepacked_it_computes_the_same(vae, rng):
+    video = torch.randn(1, 3, 17, 16, 8, generator=rng)
+    fast = prepack(copy.deepcopy(vae))
+    assert not available() or any(isinstance(layer, PackedConv3d) for layer in fast.modules())
+    with torch.inference_mode():
+        latent = vae.encode(video).mean
+        torch.testing.assert_close(fast.encode(video).mean, latent, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(fast.decode(latent), vae.decode(latent), rtol=1e-4, atol=1e-4)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nexus.nn.conv import Conv1d, ConvTranspose1d, pad
-from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, joined, zeros
+from nexus.nn.layout import StepConv1d, StepConvTranspose1d, by_steps, joined, joined_frames, zeros
 from nexus.nn.snake import HalfSnake, Snake, SnakeBeta
 
 
@@ -74,3 +74,13 @@ def test_weights_keep_the_layout_when_cast_and_loaded():
     other.load_state_dict(conv.state_dict())
     for module in (other, other.to(torch.bfloat16)):
         assert is_by_steps(module.weight)
+
+
+def test_frames_are_joined_in_the_layout_of_the_last():
+    first, rest = torch.randn(2, 3, 1, 4, 5), torch.randn(2, 3, 2, 4, 5)
+    last = rest.contiguous(memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        joined = joined_frames(first, last)
+        assert joined.is_contiguous(memory_format=torch.channels_last_3d)
+        assert torch.equal(joined, torch.cat([first, rest], dim=2))
+        assert joined_frames(first, rest).is_contiguous() and joined_frames(rest) is rest

@@ -44,6 +44,7 @@ def layers():
             "small": nn.Linear(8, 8),
             "picture": nn.Conv2d(48, 40, 3, stride=2, padding=(2, 1)),
             "point": nn.Conv2d(160, 128, 1, bias=False),
+            "clip": nn.Conv3d(16, 24, 3, stride=(1, 2, 1), padding=(0, 1, 1)),
             "winograd": nn.Conv2d(320, 336, 3, padding=1),
             "winograd_in_float32": nn.Conv2d(192, 208, 3, padding=1),
             "sound": Conv1d(64, 48, 7, dilation=3, causal=True, weight_norm=True),
@@ -63,6 +64,7 @@ INPUTS = {
     "small": (2, 8),
     "picture": (2, 48, 13, 18),
     "point": (2, 160, 5, 9),
+    "clip": (1, 16, 5, 12, 10),
     "winograd": (3, 320, 13, 18),
     "winograd_in_float32": (3, 192, 13, 18),
     "sound": (2, 64, 50),
@@ -79,6 +81,7 @@ CLASSES = {
     "small": nn.Linear,
     "picture": packed.PackedConv2d,
     "point": packed.PackedConv2d,
+    "clip": packed.PackedConv3d,
     "winograd": winograd.WinogradConv2d,
     "winograd_in_float32": winograd.WinogradConv2d,
 }
@@ -153,7 +156,7 @@ def test_winograd_gives_each_picture_what_it_gets_alone():
 
 
 @pytest.mark.parametrize(
-    "name", ["picture", "sound", "upsample", "wide_sound", "wide_upsample", "two_strides", "toom_cook"]
+    "name", ["picture", "clip", "sound", "upsample", "wide_sound", "wide_upsample", "two_strides", "toom_cook"]
 )
 def test_inputs_of_other_sizes_are_computed_as_well(name):
     plain = redrawn(layers()[name])
@@ -163,7 +166,7 @@ def test_inputs_of_other_sizes_are_computed_as_well(name):
         x = torch.randn(*size, n)
         with torch.inference_mode():
             assert apart(fast(x), plain(x)) < 1e-5
-        if name == "picture":  # kernels that were packed for another size would be right, and very slow
+        if name in ("picture", "clip"):  # kernels that were packed for another size would be right, and very slow
             assert fast.packed.size == tuple(x.shape)
 
 
