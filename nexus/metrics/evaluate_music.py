@@ -13,10 +13,12 @@ from nexus.media import Audio
 from nexus.metrics.beats import beat_alignment, beat_judge
 from nexus.metrics.chance import other_prompts
 from nexus.metrics.clap import clap_judge
+from nexus.metrics.essentia import RATE as HEARD_AT
+from nexus.metrics.essentia import standard
 from nexus.metrics.evaluate_sound import require_prompted
 from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation, Figure
-from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, need, version
+from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, version
 from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present
 from nexus.metrics.key import chroma_similarity, key_of, mirex_score, pitch_classes, share_in_scale
 from nexus.metrics.neighbours import RATE as CLASSIFIER_RATE
@@ -38,7 +40,8 @@ STYLE, MELODY = "style right", "chroma similarity to the melody"
 class Heard:
     """What the judges hear, once for all prompts that it is held against."""
 
-    tempo: float  # beats a minute; NaN where there is no beat tracker
+    tempo: float  # beats a minute; NaN where the judge is missing
+    key: Key | None  # None in silence, and where the judge is missing
     shares: np.ndarray  # of the 12 pitch classes
     style: str
     notes: tuple[Note, ...] = ()
@@ -54,6 +57,7 @@ class Played(Sample):
 def hear(audio: Audio, styles: Neighbours) -> Heard:
     return Heard(
         tempo=_or(float("nan"), lambda: tempo_of(audio)),
+        key=_or(None, lambda: key_of(audio)),
         shares=pitch_classes(audio),
         style=styles.classify(audio),
         notes=_or((), lambda: notes_of(audio)),
@@ -71,7 +75,7 @@ def _or(otherwise: Any, hear: Callable[[], Any]) -> Any:
 
 def tempo_judge() -> Judge:
     """Raises MissingJudge."""
-    need("librosa", "the beat tracker")
+    standard("the judge of tempo")
 
     def values(sample: Played) -> Verdict:
         heard, asked = sample.heard.tempo, float(sample.asked.tempo)
@@ -79,21 +83,30 @@ def tempo_judge() -> Judge:
         return Verdict(values={name: 100.0 * yes for name, yes in right.items()}, note=f"{heard:.0f} bpm")
 
     measures = (Measure(name=TEMPO, unit="%"), Measure(name=OCTAVE, unit="%"))
-    return Judge(name="librosa beats", version=version("librosa"), measures=measures, values=values)
+    return Judge(name="RhythmExtractor2013, multifeature", version=version("essentia"), rate=HEARD_AT,
+                 measures=measures, values=values)  # fmt: skip
 
 
 def key_judge() -> Judge:
+    """Raises MissingJudge."""
+    standard("the judge of keys")
+
     def values(sample: Played) -> Verdict:
-        key: Key | None = key_of(sample.heard.shares)
-        scores = {
-            KEY: 100.0 * (key == sample.asked.key),
-            MIREX: mirex_score(key, sample.asked.key),
-            SCALE: 100 * share_in_scale(sample.heard.shares, sample.asked.key),
-        }
+        key = sample.heard.key
+        scores = {KEY: 100.0 * (key == sample.asked.key), MIREX: mirex_score(key, sample.asked.key)}
         return Verdict(values=scores, note="no key" if key is None else key.name)
 
-    measures = (Measure(name=KEY, unit="%"), Measure(name=MIREX), Measure(name=SCALE, unit="%"))
-    return Judge(name="key profiles (Albrecht and Shanahan)", version="nexus 1", measures=measures, values=values)
+    measures = (Measure(name=KEY, unit="%"), Measure(name=MIREX))
+    return Judge(name="KeyExtractor, Krumhansl's profiles", version=version("essentia"), rate=HEARD_AT,
+                 measures=measures, values=values)  # fmt: skip
+
+
+def scale_judge() -> Judge:
+    def values(sample: Played) -> Verdict:
+        return Verdict(values={SCALE: 100 * share_in_scale(sample.heard.shares, sample.asked.key)})
+
+    measures = (Measure(name=SCALE, unit="%"),)
+    return Judge(name="chroma", version="nexus 1", measures=measures, values=values)
 
 
 def style_judge(styles: Neighbours) -> Judge:
@@ -155,7 +168,7 @@ def evaluate_music(
     if progress is not None:
         progress(0, 1, "teaching the classifier")
     styles = styles_classifier(seconds) if styles is None else styles
-    asking, left_out = present((tempo_judge, key_judge, lambda: style_judge(styles), notes_judge))
+    asking, left_out = present((tempo_judge, key_judge, scale_judge, lambda: style_judge(styles), notes_judge))
     plain, not_there = present((beat_judge, clap_judge))
     there = (*asking, *plain)
     pieces = [compose(i, split, seconds=seconds) for i in range(items)]

@@ -165,7 +165,9 @@ def test_a_perfect_composer(monkeypatch, tmp_path):
     """Rendering is replaced: what a piece sounds like is not the matter here."""
     pieces = [compose(i, "valid", seconds=2) for i in range(3)]
     monkeypatch.setattr(music, "render", lambda piece, seconds, rate: tone(seconds, piece.seed))
-    for ear, heard in (("tempo_of", 0.0), ("beat_alignment", 0.5), ("notes_of", NOTES)):
+    monkeypatch.setattr(music, "standard", lambda judge: None)  # as if Essentia were there
+    monkeypatch.setattr(music, "version", lambda distribution: distribution)
+    for ear, heard in (("tempo_of", 0.0), ("key_of", pieces[0].key), ("beat_alignment", 0.5), ("notes_of", NOTES)):
         monkeypatch.setattr(music, ear, lambda audio, heard=heard: heard)
     real = [tone(2, piece.seed) for piece in pieces]
     styles = Neighbours(real, [piece.style for piece in pieces])
@@ -173,6 +175,8 @@ def test_a_perfect_composer(monkeypatch, tmp_path):
     model.config.melody = object()
     found = music.evaluate_music(model, items=3, seconds=2, styles=styles)
     values = {figure.name: figure.value for figure in found.figures}
+    right = [piece.key == pieces[0].key for piece in pieces]
+    assert values["key right"] == pytest.approx(100 * sum(right) / 3)
     assert values["tempo right"] == 0 and values["chroma similarity to the melody"] == pytest.approx(1)
     assert values["beat alignment"] == 0.5
     assert values.get("melodic consistency", 0.5) == 0.5  # where basic-pitch is installed

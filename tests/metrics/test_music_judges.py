@@ -1,8 +1,11 @@
+import sys
+
 import numpy as np
 import pytest
 
 from nexus.data.music.theory import Key
 from nexus.media import Audio
+from nexus.metrics.judge import MissingJudge
 from nexus.metrics.key import chroma_similarity, key_of, mirex_score, pitch_classes, share_in_scale
 from nexus.metrics.neighbours import Neighbours, describe
 from nexus.metrics.tempo import tempo_of, tempo_right
@@ -25,16 +28,29 @@ def cadence(tonic):
 
 @pytest.mark.parametrize("tonic", [0, 6, 10])
 def test_the_key_of_a_cadence(tonic):
-    shares = pitch_classes(cadence(tonic))
-    assert shares.sum() == pytest.approx(1) and key_of(shares) == Key(tonic, "major")
-    other = Key((tonic + 6) % 12, "major")
-    assert share_in_scale(shares, Key(tonic, "major")) > 0.65 > 0.55 > share_in_scale(shares, other)
+    pytest.importorskip("essentia")
+    assert key_of(cadence(tonic)) == Key(tonic, "major")
 
 
-def test_silence_has_no_key():
-    shares = pitch_classes(Audio.silence(RATE, RATE))
-    assert key_of(shares) is None and mirex_score(None, Key(0, "major")) == 0
-    assert share_in_scale(shares, Key(3, "minor")) == pytest.approx(7 / 12)
+def test_shares_of_the_pitch_classes():
+    shares = pitch_classes(cadence(6))
+    assert shares.sum() == pytest.approx(1)
+    assert share_in_scale(shares, Key(6, "major")) > 0.65 > 0.55 > share_in_scale(shares, Key(0, "major"))
+
+
+def test_silence_has_no_key_and_no_tempo():
+    assert share_in_scale(pitch_classes(Audio.silence(RATE, RATE)), Key(3, "minor")) == pytest.approx(7 / 12)
+    assert mirex_score(None, Key(0, "major")) == 0
+    pytest.importorskip("essentia")
+    for nothing in (Audio.silence(RATE, RATE), Audio.silence(0, RATE)):
+        assert key_of(nothing) is None and tempo_of(nothing) == 0
+
+
+def test_where_essentia_is_missing_the_judges_say_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "essentia", None)
+    for judge in (key_of, tempo_of):
+        with pytest.raises(MissingJudge, match=r"wants the package essentia.*nexus-media\[eval\]"):
+            judge(cadence(0))
 
 
 @pytest.mark.parametrize(
@@ -62,16 +78,16 @@ def test_chroma_similarity():
         chroma_similarity(low, Audio.silence(0, RATE))
 
 
-@pytest.mark.slow  # librosa compiles itself on first use
-def test_the_tempo_of_clicks():
-    pytest.importorskip("librosa")
+@pytest.mark.parametrize("bpm", [75, 120, 168])
+def test_the_tempo_of_clicks(bpm):
+    pytest.importorskip("essentia")
     clicks = np.zeros(8 * RATE, np.float32)
-    for beat in range(16):  # two a second
-        start = beat * RATE // 2
+    for beat in range(8 * bpm // 60):
+        start = round(beat * 60 * RATE / bpm)
         clicks[start : start + 400] = np.random.default_rng(beat).uniform(-0.5, 0.5, 400)
-    heard = tempo_of(Audio(clicks, RATE))
-    assert tempo_right(heard, 120, (1, 2, 0.5))
-    assert tempo_of(Audio.silence(RATE, RATE)) == 0
+    assert tempo_right(tempo_of(Audio(clicks, RATE)), bpm)
+    stereo = Audio(np.stack([clicks, clicks]), RATE)
+    assert tempo_right(tempo_of(stereo), bpm)
 
 
 def test_a_tempo_is_right_within_four_per_cent():
