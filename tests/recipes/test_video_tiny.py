@@ -89,3 +89,29 @@ def test_training_starts_from_zero_and_exports_what_generates(recipe, tmp_path):
     loaded = native.load(Source("here", tmp_path)).eval()
     video = loaded.generate("a boat on the sea", frames=9, steps=1, seed=0)
     assert video.frames.shape == (9, 64, 64, 3)
+
+
+def test_both_go_on_from_weights(vae_recipe, vae_folder, recipe, tmp_path):
+    vae = replace(vae_recipe, start=str(vae_folder)).networks()["model"]
+    learnt = native.load(Source("here", vae_folder)).float()
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), learnt.parameters(), strict=True))
+    assert {p.requires_grad for p in vae.encoder.parameters()} == {False}
+    assert {p.requires_grad for p in vae.decoder.parameters()} == {True}
+
+    model, batch = recipe.networks()["model"].eval(), recipe.dataset("valid")[0]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    recipe.export(model, tmp_path)
+    small = native.load(Source("here", tmp_path)).float().eval()
+    again = replace(recipe, start=str(tmp_path)).networks()["model"].eval()
+    assert [p.shape for p in again.parameters()] == [p.shape for p in model.parameters()]
+    arguments = (batch["latents"], torch.tensor([5, 400, 900]), batch["text"], batch["text_mask"])
+    with torch.no_grad():
+        torch.testing.assert_close(again(*arguments), small(*arguments), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match=str(vae_folder)):
+        replace(recipe, start=str(vae_folder)).networks()
+
+
+def test_clips_are_learnt_whole(vae_recipe):
+    """The chunk of nine frames and those of eight that follow are decoded otherwise: both are to be seen."""
+    assert vae_recipe.dataset("train")[0]["video"].shape[2] == 17
