@@ -192,12 +192,14 @@ class PackedConv2d(Packed, nn.Conv2d):  # type: ignore[misc]
 class PackedConv3d(Packed, nn.Conv3d):  # type: ignore[misc]
     """A convolution over clips, whose result lies with its channels last.
 
-    A single clip of few channels PyTorch gives to a loop of its own that is up to fifteen times slower.
+    A single clip of few channels in float32 PyTorch gives to a loop of its own that is up to fifteen times slower; in
+    bfloat16 it asks the same kernels, so that layers in it stay plain.
     """
 
     @staticmethod
     def suits(layer: nn.Conv3d) -> bool:
-        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        plain = layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        return plain and layer.weight.dtype == torch.float32
 
     def pack(self, weight: Tensor) -> PackedKernels:
         padding: tuple[int, int, int] = self.padding  # type: ignore[assignment]
