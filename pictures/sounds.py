@@ -8,9 +8,12 @@ from nexus.codecs.encodec import Encodec
 from nexus.codecs.spectral_codec import SpectralCodec
 from nexus.codecs.spectral_vocoder import SpectralVocoder
 from nexus.codecs.vocos import Vocos
+from nexus.data.music import compose, render
+from nexus.data.sound import synthesize
 from nexus.media.audio import Audio
 from nexus.media.features import chroma, log_mel
 from nexus.media.image import Image
+from nexus.models.audio.clap import Clap
 from nexus.models.audio.f5tts import F5TTS
 from nexus.models.audio.musicgen import MusicGen
 from pictures.plots import MEL, drawn, plot, spectrograms
@@ -101,6 +104,24 @@ def sounds(model: MusicGen) -> Image:
     return spectrograms({prompt: model.generate(prompt, duration=4, seed=0) for prompt in prompts}, columns=2)
 
 
+def clap(model: Clap) -> Image:
+    """How well held-out sounds and pieces fit each of their captions."""
+    kinds = ("rain", "thunder", "dog", "birdsong", "church bell", "footsteps", "siren", "typewriter")
+    clips = [synthesize(i, "valid", kind) for i, kind in enumerate(kinds)]
+    pieces = [compose(i, "valid", seconds=10.0) for i in range(4)]
+    heard = [clip.audio for clip in clips] + [render(piece, 10.0, MEL.sample_rate) for piece in pieces]
+    words = [clip.caption for clip in clips] + [f"{p.style}, {p.tempo} bpm, {p.key.name}" for p in pieces]
+    fits = torch.stack([model.similarity([sound] * len(words), words) for sound in heard])
+    figure, (axis,) = plot(width=9, height=5)
+    shown = axis.imshow(fits, cmap="viridis", vmin=-1, vmax=1)
+    axis.set_yticks(range(len(words)), [f"{i + 1}" for i in range(len(words))], fontsize=7)
+    axis.set_xticks(range(len(words)), words, rotation=35, ha="right", fontsize=7)
+    axis.set(ylabel="the sound of each caption")
+    axis.grid(False)
+    figure.colorbar(shown, ax=axis, label="similarity")
+    return drawn(figure)
+
+
 def _said(model: F5TTS, **settings: Any) -> Audio:
     sound = model.generate(SENTENCE, voice=Audio.load(VOICE), seed=1, **settings)
     assert isinstance(sound, Audio)
@@ -118,6 +139,7 @@ PICTURES = {
     "spectral-vocoder": Picture(draw=spectral_vocoder, models=("nexus/spectral-vocoder-tiny", "nexus/vocos-tiny")),
     "f5tts": Picture(draw=f5tts, models=("nexus/f5tts-tiny",)),
     "f5tts-flow": Picture(draw=f5tts_flow, models=("nexus/f5tts-tiny",)),
-    "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",)),
-    "sounds": Picture(draw=sounds, models=("nexus/sound-tiny",)),
+    "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",), besides=("nexus/clap-tiny",)),
+    "sounds": Picture(draw=sounds, models=("nexus/sound-tiny",), besides=("nexus/clap-tiny",)),
+    "clap": Picture(draw=clap, models=("nexus/clap-tiny",)),
 }

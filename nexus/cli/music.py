@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nexus.cli.clip import SOUND, Maker
-from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed, Stream
+from nexus.cli.options import Candidates, Device, Json, Model, Output, Prompt, Seed, Stream
 
 MUSIC = Maker(doing="playing", kinds=("MusicGen",), default_output="music.wav", suffixes=SOUND)
 
@@ -15,6 +15,7 @@ def music(
     prompt: Prompt,
     duration: Annotated[float, typer.Option("--duration", min=0.1, help="Seconds of music.")] = 10.0,
     melody: Annotated[Path | None, typer.Option("--melody", help="A sound file whose tune is followed.")] = None,
+    candidates: Candidates = None,
     stream: Stream = False,
     model: Model = "nexus/musicgen-tiny",
     seed: Seed = None,
@@ -29,4 +30,4 @@ def music(
     from nexus.media.audio import Audio
 
     clip = MUSIC.clip(prompt, output, model, seed, device, as_json, stream)
-    clip.make(duration=duration, melody=None if melody is None else Audio.load(melody))
+    clip.make(duration=duration, candidates=candidates, melody=None if melody is None else Audio.load(melody))

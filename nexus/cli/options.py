@@ -26,6 +26,16 @@ Cache = Annotated[
     float | None,
     typer.Option("--cache", min=0.0, max=2.0, help="Skip steps that change little: 0 none, 0.3 some, 0.6 many."),
 ]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        "--candidates",
+        min=1,
+        max=64,
+        help="How many are made; the one nearest to PROMPT is kept. Not with --stream.",
+        show_default="the model's",
+    ),
+]
 Stream = Annotated[
     bool,
     typer.Option("--stream", help="Send the sound to standard output as WAV while it is being made."),

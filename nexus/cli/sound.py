@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nexus.cli.clip import SOUND, Maker
-from nexus.cli.options import Device, Json, Model, Output, Prompt, Seed, Stream
+from nexus.cli.options import Candidates, Device, Json, Model, Output, Prompt, Seed, Stream
 
 NOISE = Maker(doing="sounding", kinds=("MusicGen",), default_output="sound.wav", suffixes=SOUND)
 
@@ -13,6 +13,7 @@ NOISE = Maker(doing="sounding", kinds=("MusicGen",), default_output="sound.wav",
 def sound(
     prompt: Prompt,
     duration: Annotated[float, typer.Option("--duration", min=0.1, help="Seconds of sound.")] = 5.0,
+    candidates: Candidates = None,
     stream: Stream = False,
     model: Model = "nexus/sound-tiny",
     seed: Seed = None,
@@ -25,4 +26,4 @@ def sound(
     nexus sound "rain on a tin roof" --duration 8 -o rain.wav
     """
     clip = NOISE.clip(prompt, output, model, seed, device, as_json, stream)
-    clip.make(duration=duration)
+    clip.make(duration=duration, candidates=candidates)

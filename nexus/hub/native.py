@@ -28,6 +28,7 @@ KINDS = {
     "image-vae": ("nexus.codecs.image_vae", "ImageVAEConfig", "ImageVAE"),
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
+    "clap": ("nexus.models.audio.clap", "ClapConfig", "Clap"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
     "conditional-diffusion": (

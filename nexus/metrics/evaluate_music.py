@@ -116,7 +116,7 @@ def style_judge(styles: Neighbours) -> Judge:
 
     return Judge(
         name=f"3 nearest of {len(styles.labels)} training pieces",
-        version="nexus 1",
+        version="nexus 2",
         weights=styles.digest,
         rate=CLASSIFIER_RATE,
         measures=(Measure(name=STYLE, unit="%"),),

@@ -40,7 +40,7 @@ def kind_judge(classifier: Neighbours) -> Judge:
 
     return Judge(
         name=f"3 nearest of {len(classifier.labels)} training clips",
-        version="nexus 1",
+        version="nexus 2",
         weights=classifier.digest,
         rate=RATE,
         measures=(Measure(name=RIGHT, unit="%"),),

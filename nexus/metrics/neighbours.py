@@ -16,7 +16,12 @@ from nexus.media.features import MelConfig, log_mel
 
 NEIGHBOURS = 3
 RATE = 24_000
+# About the rounding noise of 16 bits in a band. What is fainter can't be heard, and would outweigh what can: with a
+# hundredth of it, 95 of 100 training clips are told once they were rounded, with this 98; through Opus at 32 kb/s 82
+# and 93.
+FLOOR = 1e-3
 SHORTEST = 2048  # samples
+MEL = MelConfig(clamp=FLOOR)
 
 
 def describe(audio: Audio) -> Float[ndarray, " D"]:
@@ -26,7 +31,7 @@ def describe(audio: Audio) -> Float[ndarray, " D"]:
     """
     heard = audio.mono().resample(RATE)
     heard = heard.fit(max(heard.length, SHORTEST))
-    mel = log_mel(torch.tensor(heard.samples), MelConfig.f5())[0].numpy()[::4]
+    mel = log_mel(torch.tensor(heard.samples), MEL)[0].numpy()[::4]
     rhythm = np.abs(np.fft.rfft(mel.mean(0) - mel.mean(), 512))[:40]
     parts = [mel.mean(1), mel.std(1), np.abs(np.diff(mel, axis=1)).mean(1), rhythm / 20]
     return np.concatenate(parts).astype(np.float64)

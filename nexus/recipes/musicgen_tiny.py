@@ -86,6 +86,8 @@ class TokenRecipe(Recipe):
     beat_weight: float = 0.6  # of the auxiliary losses on tempo and beat; 0 where clips have none
     guidance_scale: float = 1.5  # at generation unless told otherwise: more costs music its beat
     temperature: float = 1.0
+    candidates: int = 4  # made of each prompt, from which the ranker chooses
+    ranker: str = "nexus/clap-tiny"
     export_in_8_bits: bool = False  # the weights are stored so, `nexus.nn.rows8`; else in half precision
 
     def config(self) -> MusicGenConfig:
@@ -103,6 +105,7 @@ class TokenRecipe(Recipe):
             melody_dropout=0.6,
             guidance_scale=self.guidance_scale,
             temperature=self.temperature,
+            candidates=self.candidates,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -193,7 +196,7 @@ class TokenRecipe(Recipe):
         assert isinstance(model, MusicGen)
         model.codec, model.text_encoder = load(self.codec), minilm()
         prompts = [self.clips("valid")[i].caption for i in range(2)]
-        heard = model.generate(prompts, duration=model.config.max_duration, seed=0)
+        heard = model.generate(prompts, duration=model.config.max_duration, seed=0, candidates=1)
         del model.codec, model.text_encoder
         return {
             f"{i}-{prompt[:40].replace('/', ' ')}": audio
@@ -203,6 +206,8 @@ class TokenRecipe(Recipe):
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, MusicGen)
         parts = {"codec": self.codec, "text_encoder": "minilm"}
+        if self.candidates > 1:
+            parts["ranker"] = self.ranker
         dtype = torch.int8 if self.export_in_8_bits else torch.float16
         save_folder(model, folder, kind="musicgen", config=model.config, parts=parts, dtype=dtype)
 

@@ -106,3 +106,17 @@ def test_nearest_neighbours():
     assert describe(Audio.silence(10, 8000)).shape == describe(low[0]).shape
     with pytest.raises(ValueError, match="at least 3 examples"):
         Neighbours(low, ["low"])
+
+
+def test_what_cannot_be_heard_is_not_judged():
+    """Silence between strokes, and the same with the rounding noise of 16 bits."""
+    rng = np.random.default_rng(0)
+    strokes = np.zeros(48_000, dtype=np.float32)
+    for start in range(0, 48_000, 12_000):
+        strokes[start : start + 3000] = 0.3 * rng.standard_normal(3000)
+    rounded = strokes + ((rng.random(48_000) - 0.5) / 32768).astype(np.float32)
+    apart = np.abs(describe(Audio(strokes[None], 24_000)) - describe(Audio(rounded[None], 24_000)))
+    louder = np.abs(describe(Audio(strokes[None], 24_000)) - describe(Audio(2 * strokes[None], 24_000)))
+    assert apart.max() < 0.6 and apart.mean() < 0.1 < louder.mean()
+    hiss = strokes + 1e-3 * rng.standard_normal(48_000).astype(np.float32)
+    assert np.abs(describe(Audio(strokes[None], 24_000)) - describe(Audio(hiss[None], 24_000))).max() > 1

@@ -78,7 +78,8 @@ def test_the_music_recipe_learns_and_exports(tmp_path, monkeypatch):
     monkeypatch.setattr(native, "_part", lambda role, part, source: None)
     loaded = native.load(source)
     assert isinstance(loaded, MusicGen) and loaded.config == model.config
-    assert source.config["parts"] == {"codec": "nexus/encodec-tiny", "text_encoder": "minilm"}
+    parts = {"codec": "nexus/encodec-tiny", "text_encoder": "minilm", "ranker": "nexus/clap-tiny"}
+    assert source.config["parts"] == parts
     torch.testing.assert_close(loaded.decoder.head.weight, model.decoder.head.weight, atol=1e-3, rtol=1e-2)
 
 

@@ -5,11 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nexus.data.remade_video import remade_latents
 from nexus.data.storybook import cache_clips
 from nexus.hub import native
 from nexus.hub.source import Source
 from nexus.recipes.cogvideox_tiny import CogVideoXTiny
+from nexus.recipes.video_decoder_tiny import VideoDecoderTiny
 from nexus.recipes.video_vae_tiny import VideoVAETiny
+from nexus.training.loop import train
+from nexus.training.recipe import LoopConfig
 
 pytestmark = pytest.mark.emoji
 
@@ -115,3 +119,64 @@ def test_both_go_on_from_weights(vae_recipe, vae_folder, recipe, tmp_path):
 def test_clips_are_learnt_whole(vae_recipe):
     """The chunk of nine frames and those of eight that follow are decoded otherwise: both are to be seen."""
     assert vae_recipe.dataset("train")[0]["video"].shape[2] == 17
+
+
+@pytest.fixture(scope="module")
+def maker_folder(recipe, tmp_path_factory):
+    """A model of video whose weights mean nothing, but which is not zero."""
+    torch.manual_seed(1)
+    model, folder = recipe.networks()["model"], tmp_path_factory.mktemp("maker")
+    torch.nn.init.normal_(model.network.proj_out.weight, std=0.02)
+    recipe.export(model, folder)
+    return folder
+
+
+def test_what_is_made_again_is_in_step_with_the_clip(recipe, maker_folder, monkeypatch):
+    model = native.load(Source("here", maker_folder)).float().eval()
+    latents = recipe.dataset("valid")[0]["latents"]
+    captions = ["a boat", "a house", "a cat"]
+    made = remade_latents(model, latents, captions, seed=4)
+    assert made.shape == latents.shape and made.isfinite().all()
+    assert torch.equal(made, remade_latents(model, latents, captions, seed=4))
+    assert (made - latents).abs().mean() > 0.1
+    # A network that knows the clip takes all of the noise away again.
+    schedule = model.schedule
+
+    def knowing(x_t, step, text, mask):
+        half = len(x_t) // 2
+        alpha, sigma = (part(step[:1]).item() for part in (schedule.alpha, schedule.sigma))
+        noise = (x_t[:half] - alpha * latents) / sigma
+        return (alpha * noise - sigma * latents).repeat(2, 1, 1, 1, 1)
+
+    monkeypatch.setattr(model.network, "forward", knowing)
+    torch.testing.assert_close(remade_latents(model, latents, captions), latents, atol=1e-3, rtol=1e-3)
+
+
+def test_a_decoder_learns_on_what_a_model_makes(vae_recipe, vae_folder, maker_folder, tmp_path):
+    recipe = VideoDecoderTiny(
+        loop=LoopConfig(steps=2, sample_every=2, validate_every=2, validation_batches=1, save_every=0),
+        cache=str(tmp_path / "cache"),
+        start=str(vae_folder),
+        maker=str(maker_folder),
+        nouns=vae_recipe.nouns,
+        clips=6,
+        valid_clips=6,
+        batch_size=2,
+    )
+    batch = recipe.dataset("train")[0]
+    encoded, made = batch["latents"]
+    assert batch["video"].shape == (2, 3, 17, 64, 64) and encoded.shape == (16, 5, 16, 16)
+    vae = native.load(Source("here", vae_folder)).float().eval()
+    with torch.no_grad():
+        torch.testing.assert_close(encoded, vae.encode(batch["video"][:1]).mean[0], atol=2e-2, rtol=1e-2)
+    assert not torch.equal(made, encoded)
+    train(recipe, tmp_path / "run")
+    learnt = native.load(Source("here", tmp_path / "run" / "weights"))
+    assert all(torch.equal(a, b) for a, b in zip(learnt.encoder.parameters(), vae.encoder.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(learnt.decoder.parameters(), vae.decoder.parameters(), strict=True)
+    )
+    with pytest.raises(ValueError, match="goes on from CogVideoX's autoencoder"):
+        replace(recipe, start=str(maker_folder)).networks()
+    with pytest.raises(ValueError, match="latents are made by a CogVideoX"):
+        replace(recipe, maker=str(vae_folder)).dataset("train")

@@ -6,7 +6,7 @@ D width, M chroma frames; G is B, or 2 B under guidance.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, overload
@@ -22,7 +22,7 @@ from nexus.models.audio.musicgen_decoder import Decoder, MelodyConfig, MusicGenC
 from nexus.process import patterns
 from nexus.process.autoregressive import cross_entropy, decode
 from nexus.process.guidance import extrapolate
-from nexus.process.noise import generators
+from nexus.process.noise import candidate_seeds, generators
 from nexus.process.sampling import Sampling, sample
 
 __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
@@ -33,6 +33,7 @@ Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]
 Auxiliary = Callable[[Float[Tensor, "B T D"]], dict[str, Tensor]]
 
 LONGEST = 600.0  # seconds
+MOST_CANDIDATES = 64
 
 
 class MusicGen(nn.Module):
@@ -52,6 +53,7 @@ class MusicGen(nn.Module):
         self.text_proj = nn.Linear(config.text_dim, config.dim)
         if config.melody is not None:
             self.melody_proj = nn.Linear(12, config.dim)
+        self.ranker: Any = None  # with `similarity(sounds, prompts)` [B] it may choose among candidates
 
     def condition(
         self,
@@ -143,9 +145,39 @@ class MusicGen(nn.Module):
     def generate(self, prompt: str, **settings: Any) -> Audio: ...
     @overload
     def generate(self, prompt: list[str], **settings: Any) -> list[Audio]: ...
-    def generate(self, prompt: str | list[str], **settings: Any) -> Audio | list[Audio]:
-        """Music for a prompt, or one for each of a list; `settings` are those of `stream`, without `chunk`."""
-        return next(self.stream(prompt, chunk=None, **settings))
+    def generate(
+        self,
+        prompt: str | list[str],
+        *,
+        candidates: int | None = None,
+        seed: int | Sequence[int] | None = None,
+        **settings: Any,
+    ) -> Audio | list[Audio]:
+        """Music for a prompt, or one for each of a list.
+
+        Args:
+            candidates: how many are made of each, in one batch; the one that the `ranker` finds nearest to the prompt
+                is kept (as AudioLDM does, arXiv:2301.12503). The first is what `stream` gives. By default the config's.
+            settings: those of `stream`, without `chunk`.
+
+        Raises:
+            ValueError: as `stream`; candidates that can't be, or several without a ranker.
+        """
+        n = self.config.candidates if candidates is None else candidates
+        if not 1 <= n <= MOST_CANDIDATES:
+            raise ValueError(f"candidates must be 1 to {MOST_CANDIDATES}, got {n}")
+        if n > 1 and self.ranker is None:
+            raise ValueError(
+                f"to choose from {n} candidates takes a ranker: set model.ranker = nexus.load('nexus/clap-tiny'), or "
+                "ask for candidates=1"
+            )
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        each = [p for p in prompts for _ in range(n)]
+        made = next(self.stream(each, chunk=None, seed=candidate_seeds(seed, len(prompts), n), **settings))
+        if n > 1:
+            best = self.ranker.similarity(made, each).view(-1, n).argmax(1).tolist()
+            made = [made[n * i + chosen] for i, chosen in enumerate(best)]
+        return made[0] if isinstance(prompt, str) else made
 
     def stream(
         self,
@@ -158,7 +190,7 @@ class MusicGen(nn.Module):
         temperature: Number | None = None,
         top_k: int = 250,
         top_p: Number = 0.0,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         progress: Progress | None = None,
         chunk: Number | None = 1.0,
     ) -> Iterator[Any]:
@@ -171,7 +203,7 @@ class MusicGen(nn.Module):
             continue_from: sound to begin with; it is part of the result as the codec hears it.
             guidance_scale: 1 is none; other values cost twice as much. By default the config's.
             temperature: 0 always takes the likeliest code. By default the config's.
-            seed: item i of a list draws from `seed + i`.
+            seed: item i of a list draws from `seed + i`, or from its own of a list of seeds.
             progress: called with (frames done, frames in all).
 
         Raises:

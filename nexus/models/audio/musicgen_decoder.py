@@ -47,6 +47,7 @@ class MusicGenConfig:
     melody_dropout: float = 0.5  # of the melody alone, so that text suffices
     guidance_scale: float = 3.0  # this and the temperature are `generate`'s where it is given none
     temperature: float = 1.0
+    candidates: int = 1  # as many are made of each prompt, and the one nearest to it is kept; needs a ranker
 
     def __post_init__(self):
         if self.dim % (2 * self.n_heads):

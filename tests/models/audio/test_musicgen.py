@@ -283,3 +283,53 @@ def test_bad_configs_are_refused():
         MusicGenConfig(dim=10, n_heads=4)
     with pytest.raises(ValueError, match="start from 0"):
         MusicGenConfig(delays=(1, 2))
+
+
+class Likes:
+    """A ranker that finds nearest what is loudest at a place that the prompt names."""
+
+    def __init__(self):
+        self.asked = []
+
+    def similarity(self, sounds, prompts):
+        self.asked.append((list(sounds), list(prompts)))
+        places = [(sound.samples[0], 7 * len(prompt)) for sound, prompt in zip(sounds, prompts, strict=True)]
+        return torch.tensor([abs(samples[place]) for samples, place in places])
+
+
+def test_of_several_candidates_the_nearest_is_kept(model):
+    model.ranker = Likes()
+    settings = {"duration": 0.6, "temperature": 3.0}
+    prompts = ["calm piano", "loud drums here"]
+    kept = model.generate(prompts, candidates=3, seed=3, **settings)
+    sounds, asked = model.ranker.asked[0]
+    assert asked == [p for p in prompts for _ in range(3)] and len({s.samples.tobytes() for s in sounds}) == 6
+    scores = model.ranker.similarity(sounds, asked).view(2, 3)
+    for i, row in enumerate(scores.argmax(1).tolist()):
+        assert kept[i].samples.tobytes() == sounds[3 * i + row].samples.tobytes()
+    # The first is what one alone would be, and an item's candidates don't depend on the items beside it.
+    one = next(model.stream(prompts[1], chunk=None, seed=4, **settings))
+    torch.testing.assert_close(torch.tensor(sounds[3].samples), torch.tensor(one.samples), atol=1e-5, rtol=1e-4)
+    alone = model.generate(prompts[1], candidates=3, seed=4, **settings)
+    torch.testing.assert_close(torch.tensor(alone.samples), torch.tensor(kept[1].samples), atol=1e-5, rtol=1e-4)
+
+
+def test_how_many_candidates_is_the_configs_unless_told(model):
+    model.config = replace(model.config, candidates=2)
+    with pytest.raises(ValueError, match=r"to choose from 2 candidates takes a ranker.*candidates=1"):
+        model.generate("calm", duration=0.2)
+    assert model.generate("calm", duration=0.2, candidates=1, seed=1).seconds == pytest.approx(0.2)
+    model.ranker = Likes()
+    assert model.generate("calm", duration=0.2).seconds == pytest.approx(0.2)
+    assert len(model.ranker.asked[0][0]) == 2
+    model.ranker = nn.Identity()  # a network, as nexus/clap-tiny is
+    assert isinstance(model.ranker, nn.Identity)
+    for wrong in (0, -1, 65):
+        with pytest.raises(ValueError, match="candidates must be 1 to 64"):
+            model.generate("calm", duration=0.2, candidates=wrong)
+
+
+def test_each_item_may_have_a_seed_of_its_own(model):
+    both = model.generate(["calm", "loud"], duration=0.3, seed=[8, 2], candidates=1)
+    alone = model.generate("loud", duration=0.3, seed=2)
+    torch.testing.assert_close(torch.tensor(both[1].samples), torch.tensor(alone.samples), atol=1e-5, rtol=1e-4)
