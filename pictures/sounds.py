@@ -112,11 +112,11 @@ def clap(model: Clap) -> Image:
     heard = [clip.audio for clip in clips] + [render(piece, 10.0, MEL.sample_rate) for piece in pieces]
     words = [clip.caption for clip in clips] + [f"{p.style}, {p.tempo} bpm, {p.key.name}" for p in pieces]
     fits = torch.stack([model.similarity([sound] * len(words), words) for sound in heard])
-    figure, (axis,) = plot(width=9, height=5)
-    shown = axis.imshow(fits, cmap="viridis", vmin=-1, vmax=1)
-    axis.set_yticks(range(len(words)), [f"{i + 1}" for i in range(len(words))], fontsize=7)
-    axis.set_xticks(range(len(words)), words, rotation=35, ha="right", fontsize=7)
-    axis.set(ylabel="the sound of each caption")
+    figure, (axis,) = plot(width=7, height=4)
+    shown = axis.imshow(fits.T, cmap="viridis", vmin=-1, vmax=1)
+    axis.set_yticks(range(len(words)), words, fontsize=7)
+    axis.set_xticks(range(len(words)), [f"{i + 1}" for i in range(len(words))], fontsize=7)
+    axis.set(xlabel="the sound of each line")
     axis.grid(False)
     figure.colorbar(shown, ax=axis, label="similarity")
     return drawn(figure)

@@ -35,7 +35,7 @@ def test_an_adapted_model_is_its_base_with_other_settings(base, folder):
         ({"config": {"n_steps": 5}}, "unknown key 'n_steps'; the base has"),
         ({"parts": {}}, "parts must name the base"),
         ({"parts": {"base": "nexus/image-tinny"}}, "image-tiny"),
-        ({"parts": {"base": "nexus/musicgen-tiny"}}, "unknown key 'steps'; the base has codebook_size"),
+        ({"parts": {"base": "nexus/musicgen-tiny"}}, "unknown key 'steps'; the base has candidates, codebook_size"),
     ],
 )
 def test_what_is_refused(folder, change, message):
