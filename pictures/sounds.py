@@ -139,7 +139,7 @@ PICTURES = {
     "spectral-vocoder": Picture(draw=spectral_vocoder, models=("nexus/spectral-vocoder-tiny", "nexus/vocos-tiny")),
     "f5tts": Picture(draw=f5tts, models=("nexus/f5tts-tiny",)),
     "f5tts-flow": Picture(draw=f5tts_flow, models=("nexus/f5tts-tiny",)),
-    "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",), besides=("nexus/clap-tiny",)),
-    "sounds": Picture(draw=sounds, models=("nexus/sound-tiny",), besides=("nexus/clap-tiny",)),
+    "musicgen": Picture(draw=musicgen, models=("nexus/musicgen-tiny",)),
+    "sounds": Picture(draw=sounds, models=("nexus/sound-tiny",)),
     "clap": Picture(draw=clap, models=("nexus/clap-tiny",)),
 }
