@@ -127,9 +127,12 @@ class Clip:
             raise ValueError(f"{self.model} cannot stream; leave --stream out")
         call = model.stream if self.stream else model.generate
         for name in settings:
-            if not accepts(call, name):
-                option = self.maker.options.get(name, name).replace("_", "-")
-                raise ValueError(f"{self.model} has no setting {name!r}; leave --{option} out")
+            if accepts(call, name):
+                continue
+            option = self.maker.options.get(name, name).replace("_", "-")
+            if self.stream and accepts(model.generate, name):
+                raise ValueError(f"a stream of {self.model} has no setting {name!r}; leave --{option} or --stream out")
+            raise ValueError(f"{self.model} has no setting {name!r}; leave --{option} out")
         return call
 
     def record(self, model: Any, settings: Settings, media: Any, elapsed: float) -> dict[str, Any]:

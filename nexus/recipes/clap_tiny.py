@@ -70,9 +70,9 @@ class ClapTiny(Recipe):
         clips = CachedClips(folder)
         said = [clip.facts["captions"] for clip in clips]
         captions = [of_clip[j % len(of_clip)] for of_clip in said for j in range(self.n_captions)]
-        codec = prepack(load(self.codec, device="cpu"))
-        coded = through_codec(codec, clips, Path(self.cache) / f"{world}-{split}-{weights_hash(find(self.codec))}.npy")
-        path = Path(self.cache) / f"{world}-{split}-text-{self.n_captions}.safetensors"
+        codec, name = prepack(load(self.codec, device="cpu")), f"{world}-{split}-{len(clips)}"
+        coded = through_codec(codec, clips, Path(self.cache) / f"{name}-{weights_hash(find(self.codec))}.npy")
+        path = Path(self.cache) / f"{name}-text-{self.n_captions}.safetensors"
         text = kept(path, lambda: {"text": mean_states(minilm(), captions)})["text"]
         return CaptionedSounds(
             clips,

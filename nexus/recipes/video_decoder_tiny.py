@@ -30,6 +30,8 @@ from nexus.nn.prepack import prepack
 from nexus.recipes.cogvideox_tiny import LEARNED, plain_clips
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
+FPS = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDecoderTiny(Recipe):
@@ -48,6 +50,14 @@ class VideoDecoderTiny(Recipe):
     edge_weight: float = 1.0
     change_weight: float = 1.0
     share: float = 0.25  # of the way from the weights before to those after, at which the exported ones lie
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2 or self.batch_size % 2:
+            raise ValueError(f"batch_size must be even, half encoded clips and half made ones, got {self.batch_size}")
+        if not 0 < self.share <= 1:
+            raise ValueError(
+                f"share must be over 0 (the weights before) and at most 1 (those after), got {self.share:g}"
+            )
 
     def networks(self) -> dict[str, nn.Module]:
         vae = self.before().requires_grad_(True)
@@ -84,8 +94,9 @@ class VideoDecoderTiny(Recipe):
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
         folder = Path(self.cache)
         cache_clips(folder, self.clips if split == "train" else self.valid_clips, split, nouns=self.nouns, frames=17)
-        name = f"{split}-{weights_hash(find(self.start))}-{weights_hash(find(self.maker))}.safetensors"
         frames = np.stack([clip.frames for clip in plain_clips(folder, split)])
+        hashes = f"{weights_hash(find(self.start))}-{weights_hash(find(self.maker))}"
+        name = f"{split}-{len(frames)}-{hashes}.safetensors"
         return DecodedClips(
             frames, kept(folder / name, lambda: self.latents_of(split)), self.batch_size, self.loop.seed
         )
@@ -98,7 +109,8 @@ class VideoDecoderTiny(Recipe):
             raise ValueError(f"latents are made by a CogVideoX, and {self.maker} is a {type(maker).__name__}")
         prepack(maker)
         clips, scale = plain_clips(Path(self.cache), split), maker.config.latent_scale
-        encoded = torch.cat([maker.vae.encode(as_video(clip.frames[None])).mean for clip in clips])
+        vae = prepack(self.before())
+        encoded = torch.cat([vae.encode(Video(clip.frames, FPS).tensor()[None]).mean for clip in clips])
         made = remade_latents(maker, scale * encoded, [clip.caption for clip in clips], self.loop.seed) / scale
         return {"encoded": encoded.half().contiguous(), "made": made.half().contiguous()}
 
@@ -108,7 +120,7 @@ class VideoDecoderTiny(Recipe):
         batch = self.dataset("valid")[0]
         both = torch.cat([batch["video"], model.decode(batch["latents"])], dim=3).clamp(-1, 1)
         frames = ((rearrange(both, "b c f h w -> f h (b w) c") + 1) * 127.5).round().to(torch.uint8).numpy()
-        return {"decoded": Video(frames, 8)}
+        return {"decoded": Video(frames, FPS)}
 
     def export(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, CogVideoXVAE)
@@ -117,11 +129,6 @@ class VideoDecoderTiny(Recipe):
             for learnt, before in zip(model.parameters(), self.before().parameters(), strict=True):
                 learnt.copy_(torch.lerp(before.to(learnt), learnt, self.share))
         save_folder(model, folder, kind="cogvideox-vae", config=model.config, dtype=torch.float16)
-
-
-def as_video(frames: np.ndarray) -> Tensor:
-    """[B, F, H, W, 3] bytes to [B, 3, F, H, W] in [-1, 1]."""
-    return rearrange(torch.tensor(frames).float() / 127.5 - 1, "b f h w c -> b c f h w").contiguous()
 
 
 class DecodedClips:
@@ -134,7 +141,7 @@ class DecodedClips:
         rows = np.random.default_rng([self.seed, index]).integers(len(self.frames), size=self.batch_size)
         encoded, made = torch.from_numpy(rows).chunk(2)
         latents = torch.cat([self.latents["encoded"][encoded], self.latents["made"][made]]).float()
-        return {"video": as_video(self.frames[rows]), "latents": latents}
+        return {"video": torch.stack([Video(self.frames[row], FPS).tensor() for row in rows]), "latents": latents}
 
 
 recipe = VideoDecoderTiny()

@@ -57,3 +57,11 @@ def test_every_model_is_listed_with_its_card(capsys):
     assert main(["models"]) == 0
     table = capsys.readouterr().out
     assert all(row["name"] in table for row in listed)
+
+
+def test_a_stream_cannot_choose(tmp_path, monkeypatch, capsys):
+    needs("nexus/sound-tiny")
+    monkeypatch.chdir(tmp_path)
+    assert main(["sound", "rain", "--stream", "--candidates", "2", "--device", "cpu"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has no setting 'candidates'; leave --candidates or --stream out" in said and not list(tmp_path.iterdir())

@@ -179,12 +179,15 @@ def test_a_decoder_learns_on_what_a_model_makes(vae_recipe, vae_folder, maker_fo
     model = recipe.networks()["model"]
     torch.nn.init.ones_(model.decoder.conv_in.conv.weight)
     before = vae.decoder.conv_in.conv.weight
-    for share in (0.0, 0.25, 1.0):
+    for share in (0.25, 1.0):
         replace(recipe, share=share).export(model, tmp_path / "exported")
         weight = native.load(Source("here", tmp_path / "exported")).decoder.conv_in.conv.weight.float()
         torch.testing.assert_close(weight, (1 - share) * before + share, atol=2e-3, rtol=0)
     assert bool((model.decoder.conv_in.conv.weight == 1).all()), "what trains on is left as it is"
     with pytest.raises(ValueError, match="goes on from CogVideoX's autoencoder"):
         replace(recipe, start=str(maker_folder)).networks()
+    for wrong, said in (({"batch_size": 3}, "must be even"), ({"share": 1.5}, "share must be")):
+        with pytest.raises(ValueError, match=said):
+            replace(recipe, **wrong)
     with pytest.raises(ValueError, match="latents are made by a CogVideoX"):
         replace(recipe, maker=str(vae_folder)).dataset("train")

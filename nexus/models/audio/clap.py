@@ -114,7 +114,7 @@ class Clap(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(2 * config.width, config.dim),
         )
-        self.log_scale = nn.Parameter(torch.tensor(2.66))  # 1 / 0.07, as in the paper
+        self.log_scale = nn.Parameter(torch.tensor(2.66))  # of 1 / 0.07, as CLIP's (arXiv:2103.00020)
 
     def hear(self, waveform: Float[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Vectors of unit norm of mono sounds at `config.mel.sample_rate`; short ones are continued with silence."""

@@ -157,7 +157,8 @@ class MusicGen(nn.Module):
 
         Args:
             candidates: how many are made of each, in one batch; the one that the `ranker` finds nearest to the prompt
-                is kept (as AudioLDM does, arXiv:2301.12503). The first is what `stream` gives. By default the config's.
+                is kept, as in the code of AudioLDM (arXiv:2301.12503). The first is what `stream` gives. By default the
+                config's.
             settings: those of `stream`, without `chunk`.
 
         Raises:

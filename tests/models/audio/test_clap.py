@@ -74,6 +74,11 @@ def test_loss_by_hand():
     assert Clap.contrast(scores, same) == pytest.approx(2 / 3 * math.log(2), abs=1e-5)
     assert Clap.contrast(scores, torch.eye(3).bool()) == pytest.approx(2 / 3 * math.log(2), abs=1e-5)
     assert Clap.contrast(50 * torch.eye(3), same) > 10
+    # Every sound is nearest to the first text: wrong for two of the sounds, and texts see no sound apart.
+    scores = torch.zeros(3, 3)
+    scores[:, 0] = 50
+    of_sounds, of_texts = (0 + 50 + 50) / 3, math.log(3)
+    assert Clap.contrast(scores, torch.eye(3).bool()) == pytest.approx((of_sounds + of_texts) / 2, abs=1e-4)
 
 
 def test_learns_which_tone_is_meant(model):
