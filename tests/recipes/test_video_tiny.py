@@ -140,16 +140,18 @@ def test_what_is_made_again_is_in_step_with_the_clip(recipe, maker_folder, monke
     assert torch.equal(made, remade_latents(model, latents, captions, seed=4))
     assert (made - latents).abs().mean() > 0.1
     # A network that knows the clip takes all of the noise away again.
-    schedule = model.schedule
+    schedule, spreads = model.schedule, []
 
     def knowing(x_t, step, text, mask):
         half = len(x_t) // 2
         alpha, sigma = (part(step[:1]).item() for part in (schedule.alpha, schedule.sigma))
         noise = (x_t[:half] - alpha * latents) / sigma
+        spreads.append(noise.std().item())
         return (alpha * noise - sigma * latents).repeat(2, 1, 1, 1, 1)
 
     monkeypatch.setattr(model.network, "forward", knowing)
     torch.testing.assert_close(remade_latents(model, latents, captions), latents, atol=1e-3, rtol=1e-3)
+    assert spreads[0] == pytest.approx(1, abs=0.05), "noise of the level at which it begins"
 
 
 def test_a_decoder_learns_on_what_a_model_makes(vae_recipe, vae_folder, maker_folder, tmp_path):
