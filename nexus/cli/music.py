@@ -15,6 +15,8 @@ def music(
     prompt: Prompt,
     duration: Annotated[float, typer.Option("--duration", min=0.1, help="Seconds of music.")] = 10.0,
     melody: Annotated[Path | None, typer.Option("--melody", help="A sound file whose tune is followed.")] = None,
+    bpm: Annotated[float | None, typer.Option("--bpm", help="Beats a minute, unless PROMPT says it.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help='Such as "A minor", unless PROMPT says it.')] = None,
     candidates: Candidates = None,
     stream: Stream = False,
     model: Model = "nexus/musicgen-tiny",
@@ -30,4 +32,5 @@ def music(
     from nexus.media.audio import Audio
 
     clip = MUSIC.clip(prompt, output, model, seed, device, as_json, stream)
-    clip.make(duration=duration, candidates=candidates, melody=None if melody is None else Audio.load(melody))
+    tune = None if melody is None else Audio.load(melody)
+    clip.make(duration=duration, candidates=candidates, melody=tune, bpm=bpm, key=key)

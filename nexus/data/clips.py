@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -84,7 +85,7 @@ def to_int16(samples: Float32[np.ndarray, " L"]) -> Int16[np.ndarray, " L"]:
 
 @dataclass(frozen=True)
 class CachedClips:
-    """A cache folder as a sequence; audio is read from disk clip by clip (memory-mapped)."""
+    """A cache folder, as it is when first looked at, as a sequence; audio is read clip by clip (memory-mapped)."""
 
     folder: Path
 
@@ -92,7 +93,7 @@ class CachedClips:
         if not self.shards:
             raise ValueError(f"no cached clips in {self.folder}; make them with `nexus data build`")
 
-    @property
+    @cached_property
     def shards(self) -> list[Path]:
         return [path for path in sorted(self.folder.glob("[0-9]*.npy")) if path.with_suffix(".jsonl").exists()]
 
@@ -100,8 +101,12 @@ class CachedClips:
     def rate(self) -> int:
         return int(json.loads((self.folder / "stream.json").read_text())["rate"])
 
-    def __len__(self) -> int:
+    @cached_property
+    def n_clips(self) -> int:
         return SHARD * (len(self.shards) - 1) + shard_length(self.shards[-1])
+
+    def __len__(self) -> int:
+        return self.n_clips
 
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):

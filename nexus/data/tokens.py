@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from nexus.data.clips import CachedClips, Clip
+from nexus.data.music.theory import Key
 from nexus.media.features import chroma_one_hot
+from nexus.models.audio.musicgen_controls import pitches_of
 from nexus.models.audio.musicgen_decoder import MelodyConfig
 
 Tensors = dict[str, Tensor]
@@ -68,6 +70,26 @@ def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Integer[Tensor, " 
     return heard
 
 
+def score_table(clips: CachedClips, frame_rate: float, sample_rate: int) -> Tensors:
+    """What the controls of `nexus.models.audio.musicgen_controls` are told of each clip, from its facts and its sound.
+
+    beats_per_frame [N], beats_per_bar [N], key [N], and pitches [N, 12, P] as bytes, 255 the loudest.
+    """
+    rows = []
+    for clip in clips:
+        key = Key.parse(clip.facts["key"])
+        sound = torch.from_numpy(np.ascontiguousarray(clip.samples))[None]
+        rows.append(
+            {
+                "beats_per_frame": torch.tensor(float(clip.facts["tempo"]) / 60 / frame_rate),
+                "beats_per_bar": torch.tensor(int(clip.facts["meter"])),
+                "key": torch.tensor(key.tonic + 12 * (key.mode == "minor")),
+                "pitches": (255 * pitches_of(sound, sample_rate)[0]).round().byte(),
+            }
+        )
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
 def pad_text(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """States [B, S, D] and mask [B, S] of texts [S, D] of different lengths."""
     lengths = torch.tensor([len(part) for part in parts])
@@ -77,9 +99,10 @@ def pad_text(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TokenBatches:
-    """Endless batches of crops: codes, text, text_mask, and chroma and beats where there are melodies and tempi.
+    """Endless batches of crops: codes, text, text_mask; chroma where there are melodies, the score where there is one.
 
-    Beats [B, T] are counted from the clip's beginning, in fractions, at the beginning of each frame.
+    Of a score come first_beat [B], counted in fractions from the clip's beginning, beats_per_frame, beats_per_bar and
+    key [B], and pitches [B, 12, T].
 
     One length is drawn for a batch, and as many rows as fit into `frames_per_batch`; half of the crops begin where the
     clip does, so that the model knows how things begin.
@@ -90,7 +113,8 @@ class TokenBatches:
     lengths: Integer[Tensor, "N n"]  # of each caption
     melodies: Integer[Tensor, "N M"] | None
     frames_per_chroma: float
-    beats_per_frame: Float[Tensor, " N"] | None
+    score: Tensors | None  # `score_table`
+    frames_per_pitch: float
     crop_lengths: tuple[int, ...]  # frames
     frames_per_batch: int
     seed: int
@@ -108,10 +132,18 @@ class TokenBatches:
         batch = {"codes": codes, "text": text, "text_mask": mask}
         if self.melodies is not None:
             batch["chroma"] = torch.stack([self._chroma(row, start, n_frames) for row, start in pairs])
-        if self.beats_per_frame is not None:
-            frames = torch.tensor([start for _, start in pairs])[:, None] + torch.arange(n_frames)
-            batch["beats"] = frames * self.beats_per_frame[[row for row, _ in pairs]][:, None]
+        if self.score is not None:
+            batch |= self._score(self.score, torch.tensor(pairs), n_frames)
         return batch
+
+    def _score(self, table: Tensors, pairs: Integer[Tensor, "B 2"], n_frames: int) -> Tensors:
+        rows, starts = pairs.unbind(1)
+        told = {name: table[name][rows] for name in ("beats_per_frame", "beats_per_bar", "key")}
+        pitches = table["pitches"][rows]
+        frames = starts[:, None] + torch.arange(n_frames)
+        places = (frames / self.frames_per_pitch).long().clamp(max=pitches.shape[2] - 1)
+        followed = pitches.gather(2, places[:, None].expand(-1, 12, -1)).float() / 255
+        return told | {"first_beat": starts * told["beats_per_frame"], "pitches": followed}
 
     def _caption(self, row: int, which: int) -> Tensor:
         ends = self.lengths.flatten().cumsum(0)

@@ -18,6 +18,7 @@ from torch import Tensor
 from nexus.codecs.encodec import Encodec, EncodecConfig
 from nexus.codecs.frames import FrameCoderConfig, Synthesis, analysis_of, fit
 from nexus.hub.load import load
+from nexus.hub.source import find
 from nexus.hub.tensors import drop, load_strict, read_tensors
 from nexus.nn.quantize import QuantizerConfig
 from nexus.process.spectral import mel_distance, stft_distance
@@ -40,6 +41,7 @@ class EncodecTiny(SoundRecipe[Encodec]):
     sources: tuple[str, ...] = ("speech", "music", "music", "sound")
     vocoder: str = "nexus/vocos-tiny"  # the decoder's start
     fitted: str = ""  # a weights folder whose encoder and codes are kept; empty fits them anew
+    start: str = ""  # weights to go on from, decoder and all, such as nexus/encodec-tiny; the codes stay theirs
     fitting_seconds: int = 700  # of sound that the encoder and the codebooks are fitted to, from each source
     length: int = 16384  # samples of a crop
     adversarial: AdversarialConfig = AdversarialConfig(start=10000, items=4)
@@ -51,7 +53,9 @@ class EncodecTiny(SoundRecipe[Encodec]):
         synthesis = codec.decoder.layers[2]
         assert isinstance(synthesis, Synthesis)
         synthesis.vocos.load_state_dict(load(self.vocoder, device="cpu").state_dict())
-        if self.fitted:
+        if self.start:
+            load_strict(codec, read_tensors(find(self.start)), self.start)
+        elif self.fitted:
             kept = drop(read_tensors(Path(self.fitted)), r"^decoder\.layers\.[12]\.")
             load_strict(codec, codec.state_dict() | kept, self.fitted)
         else:

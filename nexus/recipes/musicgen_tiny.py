@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nexus.data import music, sound
 from nexus.data.clips import CachedClips
-from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of
+from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of, score_table
 from nexus.hub.load import load
 from nexus.hub.source import find
 from nexus.hub.tensors import load_strict, read_tensors
@@ -20,11 +20,11 @@ from nexus.media.audio import Audio
 from nexus.media.image import Image
 from nexus.media.video import Video
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
+from nexus.models.audio.musicgen_controls import HOP_LENGTH
 from nexus.models.audio.musicgen_decoder import Decoder
 from nexus.nn.checkpoint import save_folder
 from nexus.text.encoders import minilm
 from nexus.training.batches import Mixed
-from nexus.training.beats import BeatHeads
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 SAMPLE_RATE = 24000
@@ -83,7 +83,7 @@ class TokenRecipe(Recipe):
     with_melody: bool = True
     start: str = ""  # weights to go on from, such as nexus/musicgen-tiny; empty: random ones
     own_share: float = 1.0  # most codes of an item that the model reads as it would have drawn them; 0 is none
-    beat_weight: float = 0.6  # of the auxiliary losses on tempo and beat; 0 where clips have none
+    with_controls: bool = True  # of beat, key and pitch, where clips have a score
     guidance_scale: float = 1.5  # at generation unless told otherwise: more costs music its beat
     temperature: float = 1.0
     candidates: int = 4  # made of each prompt, from which the ranker chooses
@@ -106,36 +106,27 @@ class TokenRecipe(Recipe):
             guidance_scale=self.guidance_scale,
             temperature=self.temperature,
             candidates=self.candidates,
+            controls=self.with_controls,
         )
 
     def networks(self) -> dict[str, nn.Module]:
         model = MusicGen(self.config())
         for name, weight in model.named_parameters():
-            if weight.ndim == 2:
+            if weight.ndim == 2 and not name.startswith("controls."):
                 nn.init.normal_(weight, std=0.3 if "embed" in name else 0.02)
         start_from_vectors(model.decoder, codebooks(self.codec))
         if self.start:
-            load_strict(model, read_tensors(find(self.start)), self.start)
-        if not self.beat_weight:
-            return {"model": model}
-        return {"model": model, "beats": BeatHeads(self.dim, 60 * SAMPLE_RATE / self.codec_hop)}
+            fresh = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("controls.")}
+            load_strict(model, fresh | read_tensors(find(self.start)), self.start)
+        return {"model": model}
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
         return (Objective("tokens", tuple(networks), self.loss, self.optimizer),)
 
     def loss(self, networks: Networks, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        model, beats = networks["model"], networks.get("beats")
+        model = networks["model"]
         assert isinstance(model, MusicGen)
-        own_share = self.own_share if model.training else 0.0
-        if beats is None:
-            return model.loss(batch, rng, own_share=own_share)
-        assert isinstance(beats, BeatHeads)
-
-        def weighted(hidden: Tensor) -> dict[str, Tensor]:
-            losses = beats.loss(hidden, batch["beats"])
-            return {name: self.beat_weight * loss for name, loss in losses.items()}
-
-        return model.loss(batch, rng, weighted, own_share)
+        return model.loss(batch, rng, self.own_share if model.training else 0.0)
 
     def clips(self, split: Literal["train", "valid"]) -> CachedClips:
         folder = Path(self.cache) / self.world / split
@@ -172,12 +163,10 @@ class TokenRecipe(Recipe):
                 lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
             )
             melodies, frames_per_chroma = stacked["melody"], melody.hop_length / self.codec_hop
-        tempi = None
-        if self.beat_weight:
-            facts = kept(
-                folder / "tempo.safetensors", lambda: {"bpm": torch.tensor([float(c.facts["tempo"]) for c in clips])}
-            )
-            tempi = facts["bpm"] / 60 * self.codec_hop / SAMPLE_RATE
+        score = None
+        if self.with_controls:
+            rate = SAMPLE_RATE / self.codec_hop
+            score = kept(folder / "score.safetensors", lambda: score_table(clips, rate, SAMPLE_RATE))
         path = folder / f"codes-{codec_hash(self.codec)}.safetensors"
         codes = kept(path, lambda: encode_clips(load(self.codec), clips))
         return TokenBatches(
@@ -186,7 +175,8 @@ class TokenRecipe(Recipe):
             lengths=text["lengths"],
             melodies=melodies,
             frames_per_chroma=frames_per_chroma,
-            beats_per_frame=tempi,
+            score=score,
+            frames_per_pitch=HOP_LENGTH / self.codec_hop,
             crop_lengths=crop_lengths,
             frames_per_batch=self.frames_per_batch,
             seed=self.loop.seed,

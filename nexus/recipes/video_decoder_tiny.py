@@ -8,6 +8,7 @@ more than the model's errors.
 """
 
 import copy
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,13 +22,14 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.remade_video import remade_latents
 from nexus.data.storybook import cache_clips
 from nexus.data.tokens import kept
-from nexus.hub.load import load, weights_hash
+from nexus.hub.load import load
 from nexus.hub.source import find
+from nexus.hub.tensors import read_tensors
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.prepack import prepack
-from nexus.recipes.cogvideox_tiny import LEARNED, plain_clips
+from nexus.recipes.cogvideox_tiny import LEARNED, PlainClip, encoder_hash, plain_clips
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 FPS = 8
@@ -92,14 +94,23 @@ class VideoDecoderTiny(Recipe):
         }
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
+        clips, latents = self.kept_latents(split)
+        return DecodedClips(np.stack([clip.frames for clip in clips]), latents, self.batch_size, self.loop.seed)
+
+    def kept_latents(self, split: Literal["train", "valid"]) -> tuple[list[PlainClip], dict[str, Tensor]]:
+        """Clips and their latents, which a better decoder leaves valid."""
         folder = Path(self.cache)
         cache_clips(folder, self.clips if split == "train" else self.valid_clips, split, nouns=self.nouns, frames=17)
-        frames = np.stack([clip.frames for clip in plain_clips(folder, split)])
-        hashes = f"{weights_hash(find(self.start))}-{weights_hash(find(self.maker))}"
-        name = f"{split}-{len(frames)}-{hashes}.safetensors"
-        return DecodedClips(
-            frames, kept(folder / name, lambda: self.latents_of(split)), self.batch_size, self.loop.seed
-        )
+        clips = plain_clips(folder, split)
+        name = f"{split}-{len(clips)}-{encoder_hash(self.start)}-{self.network_hash()}.safetensors"
+        return clips, kept(folder / name, lambda: self.latents_of(split))
+
+    def network_hash(self) -> str:
+        """Of the maker without its autoencoder."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(read_tensors(find(self.maker)).items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.inference_mode()
     def latents_of(self, split: str) -> dict[str, Tensor]:

@@ -19,7 +19,15 @@ def batches():
         lengths=lengths,
         melodies=(torch.arange(8) % 12).expand(3, -1).to(torch.uint8),
         frames_per_chroma=5.0,
-        beats_per_frame=torch.tensor([0.5, 0.25, 0.1]),
+        score={
+            "beats_per_frame": torch.tensor([0.5, 0.25, 0.1]),
+            "beats_per_bar": torch.tensor([3, 4, 5]),
+            "key": torch.tensor([7, 8, 9]),
+            "pitches": (torch.arange(20)[None, None] + 100 * torch.arange(2).repeat(6)[None, :, None])
+            .expand(3, -1, -1)
+            .byte(),
+        },
+        frames_per_pitch=2.0,
         crop_lengths=(10, 20),
         frames_per_batch=60,
         seed=1,
@@ -42,8 +50,13 @@ def test_crops_captions_and_melodies_belong_together(batches):
         assert batch["text_mask"].sum(1).tolist() == batches.lengths.flatten()[said].tolist()
         first = batch["chroma"].argmax(1)[:, 0]
         assert (first - start / 5).abs().max() <= 0.5
-        beats = (start[:, None] + torch.arange(n_frames)) * batches.beats_per_frame[rows][:, None]
-        assert torch.allclose(batch["beats"], beats)
+        told = batches.score
+        for name in ("beats_per_frame", "beats_per_bar", "key"):
+            assert torch.equal(batch[name], told[name][rows])
+        assert torch.allclose(batch["first_beat"], start * told["beats_per_frame"][rows])
+        place = (255 * batch["pitches"]).round().long()
+        frames = (start[:, None] + torch.arange(n_frames)) // 2
+        assert torch.equal(place[:, 0], frames) and torch.equal(place[:, 1], 100 + frames)
     assert lengths == {10, 20}
 
 

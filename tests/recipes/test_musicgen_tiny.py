@@ -20,9 +20,8 @@ class Tones:
 
     def __getitem__(self, i):
         tone = torch.sin(torch.arange(48000) * 0.05 * (1 + i % 3)).numpy()
-        return Clip(
-            tone, "", {"captions": [f"tone {i % 3}", f"{i % 3}"], "melody": [[0.0, 1.0, 60 + i % 3]], "tempo": 60}
-        )
+        facts = {"captions": [f"tone {i % 3}", f"{i % 3}"], "melody": [[0.0, 1.0, 60 + i % 3]]}
+        return Clip(tone, "", facts | {"tempo": 60, "meter": 4, "key": "Eb minor"})
 
 
 def tiny(recipe, tmp_path, monkeypatch):
@@ -58,6 +57,10 @@ def check(recipe, tmp_path):
     assert shapes == ({(2, 40), (4, 20)} if recipe.n_starts else {(2, 40)})
     batch = next(batches[i] for i in range(12) if len(batches[i]["codes"]) == 2)
     assert batch["codes"].shape == (2, 4, 40) and ("chroma" in batch) == recipe.with_melody
+    if recipe.with_controls:
+        assert torch.allclose(batch["beats_per_frame"], torch.tensor(512 / 24000))
+        assert batch["beats_per_bar"].tolist() == [4, 4] and batch["key"].tolist() == [15, 15]
+        assert batch["pitches"].shape == (2, 12, 40)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     (objective,) = recipe.objectives({"model": model})
     losses = []

@@ -18,22 +18,23 @@ from torch.nn import functional as F
 
 from nexus.media.audio import Audio
 from nexus.media.features import chroma_one_hot
+from nexus.models.audio.musicgen_controls import HOP_LENGTH, Controls, features, features_of, pitches_of
 from nexus.models.audio.musicgen_decoder import Decoder, MelodyConfig, MusicGenConfig
 from nexus.process import patterns
 from nexus.process.autoregressive import cross_entropy, decode
+from nexus.process.candidates import check_candidates, nearest, repeated
 from nexus.process.guidance import extrapolate
 from nexus.process.noise import candidate_seeds, generators
 from nexus.process.sampling import Sampling, sample
+from nexus.text.music_prompts import Score, score_of
 
 __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
 
 Progress = Callable[[int, int], None]
 Number = float | int
-Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"]]
-Auxiliary = Callable[[Float[Tensor, "B T D"]], dict[str, Tensor]]
+Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"], Float[Tensor, "G T D"] | None]
 
 LONGEST = 600.0  # seconds
-MOST_CANDIDATES = 64
 
 
 class MusicGen(nn.Module):
@@ -53,6 +54,8 @@ class MusicGen(nn.Module):
         self.text_proj = nn.Linear(config.text_dim, config.dim)
         if config.melody is not None:
             self.melody_proj = nn.Linear(12, config.dim)
+        if config.controls:
+            self.controls = Controls(config.dim)
         self.ranker: Any = None  # with `similarity(sounds, prompts)` [B] it may choose among candidates
 
     def condition(
@@ -81,23 +84,23 @@ class MusicGen(nn.Module):
         text: Float[Tensor, "B R W"],
         text_mask: Bool[Tensor, "B R"],
         chroma: Float[Tensor, "B 12 M"] | None = None,
+        controls: Float[Tensor, "B T F"] | None = None,
     ) -> Float[Tensor, "B K T V"]:
         """Logits of the step after each column of a sequence that is written along the pattern."""
-        return self.decoder(tokens, *self.condition(text, text_mask, chroma))
+        added = None if controls is None else self.controls(controls)
+        return self.decoder(tokens, *self.condition(text, text_mask, chroma), None, added)
 
     def loss(
         self,
         batch: dict[str, Tensor],
         rng: torch.Generator | None = None,
-        auxiliary: Auxiliary | None = None,
         own_share: float = 0.0,
     ) -> dict[str, Tensor]:
         """Mean cross-entropy over the codebooks, conditions dropped at random.
 
         Args:
             batch: codes [B, K, T], text [B, R, W], text_mask [B, R]; for melodies chroma [B, 12, M], whose frames are
-                all zero in items without a melody.
-            auxiliary: more losses by name, of the hidden states [B, T, D] that predict the frames; they are added.
+                all zero in items without a melody; for controls what `musicgen_controls.features` takes.
             own_share: most codes of an item that are read as the model itself would have drawn them, see `_with_own`.
         """
         config, codes, chroma = self.config, batch["codes"], batch.get("chroma")
@@ -106,18 +109,42 @@ class MusicGen(nn.Module):
         mask = patterns.valid(layout)[:, 1:].to(codes.device).expand(len(codes), -1, -1)
         draw = torch.rand(2, len(codes), generator=rng).to(codes.device)
         kept = draw[0] >= config.condition_dropout
+        heard = kept & (draw[1] >= config.melody_dropout)
         if chroma is not None:
-            heard = draw[1] >= config.melody_dropout
             chroma = torch.where(heard[:, None, None], chroma, F.one_hot(chroma.new_zeros(1, 1).long(), 12).mT)
-        conditions = self.condition(batch["text"], batch["text_mask"], chroma, kept)
         history = sequence[:, :, :-1]
+        added = self._added(batch, history.shape[2], kept, heard, rng) if config.controls else None
+        conditions = (*self.condition(batch["text"], batch["text_mask"], chroma, kept), added)
         if own_share:
             history = self._with_own(history, mask[:, :, :-1], conditions, own_share, rng)
-        hidden = self.decoder.hidden(history, *conditions)
+        hidden = self.decoder.hidden(history, *conditions[:2], None, added)
         losses = cross_entropy(self.decoder.logits(hidden), sequence[:, :, 1:], mask)
         figures = {f"codebook_{k}": loss.detach() for k, loss in enumerate(losses)}
-        more = {} if auxiliary is None else auxiliary(hidden[:, : codes.shape[2]])
-        return {"loss": losses.mean() + sum(more.values()), **figures, **more}
+        return {"loss": losses.mean(), **figures}
+
+    def _added(
+        self,
+        batch: dict[str, Tensor],
+        n_steps: int,
+        kept: Bool[Tensor, " B"],
+        heard: Bool[Tensor, " B"],
+        rng: torch.Generator | None,
+    ) -> Float[Tensor, "B n D"]:
+        """What the controls add to each step of a batch; each is dropped at random, so that any may be left out."""
+        codes, rate = batch["codes"], batch["beats_per_frame"]
+        draw = torch.rand(3, len(codes), generator=rng).to(codes.device)
+        tempo, bar, key = kept & (draw >= self.config.control_dropout)
+        frames = torch.arange(n_steps, device=codes.device)
+        pitches = F.pad(batch["pitches"].float(), (0, n_steps - codes.shape[2]), mode="replicate")
+        return self.controls(
+            features(
+                beats=batch["first_beat"][:, None] + frames * rate[:, None],
+                beats_per_frame=rate * tempo,
+                beats_per_bar=batch["beats_per_bar"] * bar,
+                key=torch.where(key, batch["key"], -1),
+                pitches=pitches * heard[:, None, None],
+            )
+        )
 
     @torch.no_grad()
     def _with_own(
@@ -133,7 +160,9 @@ class MusicGen(nn.Module):
         Read back what it draws, a model learns to go on from its errors: a note that comes a little early is no proof
         that the beat is there. The share is even from 0 to `most`, item by item.
         """
-        logits = self.decoder(history[:, :, :-1], *conditions).float()
+        states, text_mask, added = conditions
+        added = None if added is None else added[:, :-1]
+        logits = self.decoder(history[:, :, :-1], states, text_mask, None, added).float()
         u = torch.rand(logits.shape[:-1], generator=rng).to(logits.device)[..., None]
         own = (logits.softmax(-1).cumsum(-1) < u).sum(-1).clamp(max=logits.shape[-1] - 1)
         share = most * torch.rand(len(history), 1, 1, generator=rng)
@@ -157,28 +186,19 @@ class MusicGen(nn.Module):
 
         Args:
             candidates: how many are made of each, in one batch; the one that the `ranker` finds nearest to the prompt
-                is kept, as in the code of AudioLDM (arXiv:2301.12503). The first is what `stream` gives. By default the
-                config's.
+                is kept. The first is what `stream` gives. By default the config's.
             settings: those of `stream`, without `chunk`.
 
         Raises:
             ValueError: as `stream`; candidates that can't be, or several without a ranker.
         """
         n = self.config.candidates if candidates is None else candidates
-        if not 1 <= n <= MOST_CANDIDATES:
-            raise ValueError(f"candidates must be 1 to {MOST_CANDIDATES}, got {n}")
-        if n > 1 and self.ranker is None:
-            raise ValueError(
-                f"to choose from {n} candidates takes a ranker: set model.ranker = nexus.load('nexus/clap-tiny'), or "
-                "ask for candidates=1"
-            )
+        check_candidates(n, self.ranker, "nexus/clap-tiny")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        each = [p for p in prompts for _ in range(n)]
-        made = next(self.stream(each, chunk=None, seed=candidate_seeds(seed, len(prompts), n), **settings))
-        if n > 1:
-            best = self.ranker.similarity(made, each).view(-1, n).argmax(1).tolist()
-            made = [made[n * i + chosen] for i, chosen in enumerate(best)]
-        return made[0] if isinstance(prompt, str) else made
+        seeds = candidate_seeds(seed, len(prompts), n)
+        made = next(self.stream(repeated(prompts, n), chunk=None, seed=seeds, **settings))
+        kept = nearest(made, prompts, n, self.ranker)
+        return kept[0] if isinstance(prompt, str) else kept
 
     def stream(
         self,
@@ -191,6 +211,9 @@ class MusicGen(nn.Module):
         temperature: Number | None = None,
         top_k: int = 250,
         top_p: Number = 0.0,
+        bpm: Number | None = None,
+        key: str | None = None,
+        beats_per_bar: int | None = None,
         seed: int | Sequence[int] | None = None,
         progress: Progress | None = None,
         chunk: Number | None = 1.0,
@@ -204,6 +227,9 @@ class MusicGen(nn.Module):
             continue_from: sound to begin with; it is part of the result as the codec hears it.
             guidance_scale: 1 is none; other values cost twice as much. By default the config's.
             temperature: 0 always takes the likeliest code. By default the config's.
+            bpm: beats a minute, 30 to 300, for models with controls; by default what the prompt says ("90 bpm").
+            key: such as "A minor", likewise.
+            beats_per_bar: 2 to 7, likewise ("3/4"). Beats are counted from the beginning.
             seed: item i of a list draws from `seed + i`, or from its own of a list of seeds.
             progress: called with (frames done, frames in all).
 
@@ -215,12 +241,13 @@ class MusicGen(nn.Module):
         guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         temperature = self.config.temperature if temperature is None else temperature
         self._check(prompts, duration, guidance_scale, chunk)
+        scores = self._scores(prompts, bpm, key, beats_per_bar)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         length = max(1, round(duration * self.codec.sample_rate))
         n_frames = math.ceil(length * self.codec.frame_rate / self.codec.sample_rate - 1e-6)
         chunk_frames = n_frames if chunk is None else max(1, round(chunk * self.codec.frame_rate))
         given = self._continued(continue_from, len(prompts), n_frames)
-        conditions = self._conditions(prompts, self._heard(melody, len(prompts)), guidance_scale)
+        conditions = self._conditions(prompts, melody, scores, guidance_scale)
         frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, generators(seed, len(prompts)))
         pieces = self._sound(frames, given, length, n_frames, chunk_frames, progress)
         return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
@@ -255,43 +282,64 @@ class MusicGen(nn.Module):
             raise ValueError(f"continue_from lasts {audio.seconds:g} s; duration must be longer, got {asked:g} s")
         return codes.expand(batch, -1, -1)
 
-    def _heard(self, melody: Audio | None, batch: int) -> Float[Tensor, "B 12 M"] | None:
-        """Chroma of the melody."""
-        if melody is None:
-            return None
+    def _scores(
+        self, prompts: list[str], bpm: Number | None, key: str | None, beats_per_bar: int | None
+    ) -> list[Score]:
+        """What the controls are told of each prompt."""
+        told = {"bpm": bpm, "key": key, "beats_per_bar": beats_per_bar}
+        given = [name for name, value in told.items() if value is not None]
+        if given and not self.config.controls:
+            raise ValueError(
+                f"this model has no control of {', '.join(given)}; say it in the prompt, or load nexus/musicgen-tiny"
+            )
+        return [score_of(prompt, **told) for prompt in prompts]
+
+    def _heard(self, melody: Audio) -> Float[Tensor, "1 L"]:
+        """The melody's samples, at the melody config's rate."""
         if self.config.melody is None:
             raise ValueError("this model takes no melody; load a melody variant, such as facebook/musicgen-melody")
         if melody.length == 0:
             raise ValueError("the melody is empty; give at least one sample")
-        c = self.config.melody
-        waveform = torch.tensor(melody.mono().resample(c.sample_rate).samples, device=self.text_proj.weight.device)
-        return chroma_one_hot(waveform, c.sample_rate, c.n_fft, c.hop_length).expand(batch, -1, -1)
+        sound = melody.mono().resample(self.config.melody.sample_rate)
+        return torch.tensor(sound.samples, device=self.text_proj.weight.device)
 
     @torch.inference_mode()
     def _conditions(
-        self, prompts: list[str], chroma: Float[Tensor, "B 12 M"] | None, guidance_scale: Number
-    ) -> Callable[[int], Conditions]:
-        """From the frame at which a window starts to the conditions of the prompts, then those of nothing."""
-        device = self.text_proj.weight.device
+        self, prompts: list[str], melody: Audio | None, scores: list[Score], guidance_scale: Number
+    ) -> Callable[[int, int], Conditions]:
+        """From a window's first frame and number of steps to the conditions of the prompts, then those of nothing."""
+        device, config, batch = self.text_proj.weight.device, self.config.melody, len(prompts)
+        chroma = pitches = None
+        if melody is not None:
+            sound = self._heard(melody)
+            assert config is not None
+            chroma = chroma_one_hot(sound, config.sample_rate, config.n_fft, config.hop_length).expand(batch, -1, -1)
+            if self.config.controls:
+                pitches = pitches_of(sound, config.sample_rate).expand(batch, -1, -1)
         text, text_mask = (part.to(device) for part in self.text_encoder(prompts))
+        per_pitch = 0.0 if config is None else HOP_LENGTH / config.sample_rate * self.codec.frame_rate
 
         @torch.inference_mode()
-        def conditions(start: int) -> Conditions:
-            heard = chroma
-            if heard is not None and start and (melody := self.config.melody) is not None:
+        def conditions(start: int, n_steps: int) -> Conditions:
+            heard, added = chroma, None
+            if heard is not None and start and config is not None:
                 seconds = start / self.codec.frame_rate
-                heard = heard.roll(-round(seconds * melody.sample_rate / melody.hop_length), dims=2)
+                heard = heard.roll(-round(seconds * config.sample_rate / config.hop_length), dims=2)
+            if self.config.controls:
+                told = features_of(scores, start, n_steps, self.codec.frame_rate, pitches, per_pitch).to(device)
+                told = told if guidance_scale == 1 else torch.cat([told, torch.zeros_like(told)])
+                added = self.controls(told)
             states, mask = self.condition(text, text_mask, heard)
             if guidance_scale == 1:
-                return states, mask
+                return states, mask, added
             null, _ = self.condition(text, text_mask, heard, text_mask.new_zeros(len(text)))
-            return torch.cat([states, null]), mask.repeat(2, 1)
+            return torch.cat([states, null]), mask.repeat(2, 1), added
 
         return conditions
 
     def _frames(
         self,
-        conditions: Callable[[int], Conditions],
+        conditions: Callable[[int, int], Conditions],
         given: Int64[Tensor, "B K P"],
         n_frames: int,
         guidance_scale: Number,
@@ -305,7 +353,7 @@ class MusicGen(nn.Module):
             start = codes.shape[2] - known.shape[2]
             made = []
             layout = patterns.delay(min(window, n_frames - start), self.config.delays)
-            step = self._step(conditions(start), layout.shape[1], guidance_scale)
+            step = self._step(conditions(start, layout.shape[1]), layout.shape[1], guidance_scale)
             draw = partial(sample, rngs=rngs, config=sampling)
             for frame in decode(step, draw, known, layout, self.config.special):
                 made.append(frame)
@@ -314,13 +362,16 @@ class MusicGen(nn.Module):
 
     def _step(self, conditions: Conditions, n_steps: int, guidance_scale: Number) -> Callable[[Tensor], Tensor]:
         """Guided logits of the step after some columns, with the past in a cache."""
-        states, mask = conditions
-        state = self.decoder.state(len(states), n_steps + (0 if self.config.melody is None else states.shape[1]))
+        states, mask, added = conditions
+        prefix = 0 if self.config.melody is None else states.shape[1]
+        state = self.decoder.state(len(states), n_steps + prefix)
 
         @torch.inference_mode()
         def step(columns: Int64[Tensor, "B K n"]) -> Float[Tensor, "B K V"]:
             halves = len(states) // len(columns)
-            logits = self.decoder(columns.repeat(halves, 1, 1), states, mask, state)[:, :, -1]
+            now = max(state.length - prefix, 0)
+            more = None if added is None else added[:, now : now + columns.shape[2]]
+            logits = self.decoder(columns.repeat(halves, 1, 1), states, mask, state, more)[:, :, -1]
             if halves == 1:
                 return logits
             cond, null = logits.chunk(2)

@@ -48,6 +48,8 @@ class MusicGenConfig:
     guidance_scale: float = 3.0  # this and the temperature are `generate`'s where it is given none
     temperature: float = 1.0
     candidates: int = 1  # as many are made of each prompt, and the one nearest to it is kept; needs a ranker
+    controls: bool = False  # of beat, key and pitch at every frame, `musicgen_controls`
+    control_dropout: float = 0.2  # of each
 
     def __post_init__(self):
         if self.dim % (2 * self.n_heads):
@@ -176,9 +178,10 @@ class Decoder(nn.Module):
         states: Float[Tensor, "B S D"],
         mask: Bool[Tensor, "B S"],
         state: DecodingState | None = None,
+        added: Float[Tensor, "B T D"] | None = None,
     ) -> Float[Tensor, "B K T V"]:
         """Logits of the step after each; arguments as in `hidden`."""
-        return self.logits(self.hidden(tokens, states, mask, state))
+        return self.logits(self.hidden(tokens, states, mask, state, added))
 
     def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B K T V"]:
         return self.head(hidden).unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
@@ -189,13 +192,17 @@ class Decoder(nn.Module):
         states: Float[Tensor, "B S D"],
         mask: Bool[Tensor, "B S"],
         state: DecodingState | None = None,
+        added: Float[Tensor, "B T D"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """What the heads read; with a `state` the tokens continue those it has seen.
 
         Args:
             states: projected conditions, attended to (text), or put before the tokens (melody) where the mask is True.
+            added: what the controls add to the embeddings of these steps.
         """
         x = torch.stack([embed(tokens[:, k]) for k, embed in enumerate(self.embed)]).sum(0)
+        if added is not None:
+            x = x + added.to(x.dtype)
         past = 0 if state is None else state.length
         start = torch.full((len(tokens), 1), past, device=x.device)
         positions = start + torch.arange(tokens.shape[2], device=x.device)

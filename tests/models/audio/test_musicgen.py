@@ -9,13 +9,15 @@ from nexus.codecs.seanet import SEANetConfig
 from nexus.media.audio import Audio
 from nexus.models.audio.musicgen import MelodyConfig, MusicGen, MusicGenConfig
 from nexus.nn.quantize import QuantizerConfig
+from nexus.text.music_prompts import Score
 
 TEXT = MusicGenConfig(
     dim=24, n_layers=2, n_heads=3, ffn_dim=48, codebook_size=16, delays=(0, 1, 2), text_dim=10, max_duration=2.0
 )
 MELODY = replace(TEXT, melody=MelodyConfig(sample_rate=1000, n_fft=256, hop_length=128, length=7))
+CONTROLS = replace(MELODY, controls=True)
 STEREO = replace(TEXT, delays=(0, 0, 1, 1, 2, 2))
-CONFIGS = {"text": TEXT, "melody": MELODY}
+CONFIGS = {"text": TEXT, "melody": MELODY, "controls": CONTROLS}
 
 
 class Words:
@@ -113,10 +115,10 @@ def test_cached_equals_uncached(model):
     torch.testing.assert_close(torch.cat(pieces, dim=2), whole, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("config", [TEXT, MELODY, STEREO], ids=["text", "melody", "stereo"])
+@pytest.mark.parametrize("config", [TEXT, MELODY, CONTROLS, STEREO], ids=["text", "melody", "controls", "stereo"])
 def test_streamed_equals_whole(config):
     model, settings = build(config), {"duration": 0.5, "seed": 3, "top_k": 0}
-    prompts = ["slow piano", "a fast happy drum"]
+    prompts = ["slow piano", "a fast drum, 200 bpm, A minor"]
     whole = model.generate(prompts, **settings)
     pieces = list(model.stream(prompts, chunk=0.1, **settings))
     assert len(pieces) > 3
@@ -168,6 +170,53 @@ def test_a_melody_changes_the_music_at_any_rate():
     low, high = (Audio(torch.sin(6.283 * f * t), 3000) for f in (220.0, 330.0))
     a, b = (model.generate("piano", duration=0.2, melody=m, seed=0) for m in (low, high))
     assert a != b and a == model.generate("piano", duration=0.2, melody=low, seed=0)
+
+
+def test_controls_are_those_of_each_step_in_training_and_in_use():
+    """What a step is told when it is trained, it is told when it generates, also in a later window."""
+    model = build(replace(CONTROLS, max_duration=0.4, condition_dropout=0.0, melody_dropout=1.0, control_dropout=0.0))
+    told, learn = [], model.controls.forward
+    model.controls.forward = lambda features: (told.append(features), learn(features))[1]
+    settings = {"bpm": 150, "key": "Bb minor", "beats_per_bar": 3, "guidance_scale": 1.0}
+    model.generate("piano", duration=0.9, **settings)
+    frame_rate = model.codec.frame_rate
+    for i, start in enumerate((0, 10, 20, 30)):
+        n = min(20, 45 - start)
+        batch = batch_of(model.config) | {"codes": torch.zeros(1, 3, n, dtype=torch.int64)}
+        batch |= {name: batch[name][:1] for name in ("text", "text_mask", "chroma")}
+        batch |= {"beats_per_frame": torch.tensor([2.5 / frame_rate]), "pitches": torch.zeros(1, 12, n)}
+        batch |= {"first_beat": start * batch["beats_per_frame"], "beats_per_bar": torch.tensor([3])}
+        model.loss(batch | {"key": torch.tensor([22])})
+        learnt = told[-1]
+        torch.testing.assert_close(told[i][:, : learnt.shape[1]], learnt, atol=1e-4, rtol=1e-4)
+
+
+def test_each_step_of_decoding_is_told_its_own_controls():
+    model = build(CONTROLS)
+    added, hidden = [], model.decoder.hidden
+    model.decoder.hidden = lambda *args: (added.append((args[0].shape[2], args[4])), hidden(*args))[1]
+    tone = Audio(torch.sin(torch.arange(300) * 0.5), 1000)
+    model.generate("piano, 90 bpm", duration=0.5, melody=tone, continue_from=tone.cut(0, 100), guidance_scale=2.0)
+    n_steps, whole = 0, model._conditions(["piano, 90 bpm"], tone, [Score(bpm=90)], 2.0)(0, 40)[2]
+    for n, now in added:
+        torch.testing.assert_close(now, whole[:, n_steps : n_steps + n])
+        n_steps += n
+    assert added[0][0] > 1 and n_steps >= 25 and len(whole) == 2
+
+
+def test_controls_come_from_the_prompt_unless_they_are_given():
+    model, settings = build(CONTROLS), {"duration": 0.2, "temperature": 0, "guidance_scale": 1.0}
+    model.text_encoder = lambda prompts: Words(10)(["same"] * len(prompts))
+    plain, named = (model.generate(prompt, **settings) for prompt in ("piano", "piano, 90 bpm, A minor"))
+    assert plain != named == model.generate("piano", bpm=90, key="A minor", **settings)
+    assert model.generate("piano, 70 bpm, A minor", bpm=90, **settings) == named
+    assert model.generate("piano, 90 bpm", **settings) != named
+    with pytest.raises(ValueError, match="bpm must be from 30 to 300, got 900"):
+        model.generate("piano", bpm=900)
+    with pytest.raises(ValueError, match="unknown key 'H major'"):
+        model.generate("piano", key="H major")
+    with pytest.raises(ValueError, match=r"no control of bpm, beats_per_bar; .*nexus/musicgen-tiny"):
+        build(MELODY).generate("piano", bpm=90, beats_per_bar=3)
 
 
 def test_longer_than_trained_goes_window_by_window():
@@ -222,27 +271,24 @@ def batch_of(config):
     text, mask, melody = conditions(config)
     codes = torch.randint(0, 16, (2, config.n_codebooks, 11), generator=torch.Generator().manual_seed(1))
     batch = {"codes": codes, "text": text, "text_mask": mask}
+    if config.controls:
+        batch |= {
+            "first_beat": torch.tensor([0.0, 2.5]),
+            "beats_per_frame": torch.tensor([0.1, 0.3]),
+            "beats_per_bar": torch.tensor([3, 4]),
+            "key": torch.tensor([0, 20]),
+            "pitches": torch.rand(2, 12, 11, generator=torch.Generator().manual_seed(2)),
+        }
     return batch if melody is None else {**batch, "chroma": melody}
 
 
 def test_every_parameter_learns(model):
-    config = replace(model.config, condition_dropout=0.0, melody_dropout=0.0)
+    config = replace(model.config, condition_dropout=0.0, melody_dropout=0.0, control_dropout=0.0)
     model = MusicGen(config)
+    if config.controls:
+        nn.init.normal_(model.controls.down.weight)  # at zero nothing before it learns
     model.loss(batch_of(config), torch.Generator().manual_seed(0))["loss"].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
-
-
-def test_auxiliary_losses_read_the_states_that_predict_the_frames_and_are_added(model):
-    batch, shapes = batch_of(model.config), []
-
-    def more(hidden):
-        shapes.append(hidden.shape)
-        return {"more": hidden.new_tensor(2.0)}
-
-    alone = model.loss(batch, torch.Generator().manual_seed(0))
-    both = model.loss(batch, torch.Generator().manual_seed(0), more)
-    assert torch.isclose(both["loss"], alone["loss"] + 2) and both["more"] == 2
-    assert shapes == [(len(batch["codes"]), batch["codes"].shape[2], model.config.dim)]
 
 
 def test_with_its_own_codes_a_model_reads_what_it_predicts_and_is_held_to_the_truth(model):
