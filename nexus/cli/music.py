@@ -17,6 +17,7 @@ def music(
     melody: Annotated[Path | None, typer.Option("--melody", help="A sound file whose tune is followed.")] = None,
     bpm: Annotated[float | None, typer.Option("--bpm", help="Beats a minute, unless PROMPT says it.")] = None,
     key: Annotated[str | None, typer.Option("--key", help='Such as "A minor", unless PROMPT says it.')] = None,
+    chords: Annotated[str | None, typer.Option("--chords", help='One a bar, such as "Am F C G".')] = None,
     candidates: Candidates = None,
     stream: Stream = False,
     model: Model = "nexus/musicgen-tiny",
@@ -33,4 +34,4 @@ def music(
 
     clip = MUSIC.clip(prompt, output, model, seed, device, as_json, stream)
     tune = None if melody is None else Audio.load(melody)
-    clip.make(duration=duration, candidates=candidates, melody=tune, bpm=bpm, key=key)
+    clip.make(duration=duration, candidates=candidates, melody=tune, bpm=bpm, key=key, chords=chords)

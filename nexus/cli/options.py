@@ -32,7 +32,7 @@ Candidates = Annotated[
         "--candidates",
         min=1,
         max=64,
-        help="How many are made; the one nearest to PROMPT is kept. Not of a stream.",
+        help="How many are made; the one nearest to PROMPT is kept. Not with --stream.",
         show_default="the model's",
     ),
 ]

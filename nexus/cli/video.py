@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from nexus.cli.clip import PICTURES, Maker, Settings
-from nexus.cli.options import Cache, Candidates, Device, Json, Model, Output, Prompt, Seed
+from nexus.cli.options import Cache, Device, Json, Model, Output, Prompt, Seed
 
 PICTURE = Maker(doing="filming", kinds=("CogVideoX",), default_output="video.mp4", suffixes=PICTURES)
 
@@ -19,7 +19,6 @@ def video(
         int | None, typer.Option("--steps", min=1, help="Denoising steps: more are finer, slower.")
     ] = None,
     cache: Cache = None,
-    candidates: Candidates = None,
     model: Model = "nexus/cogvideox-tiny",
     seed: Seed = None,
     device: Device = "auto",
@@ -34,8 +33,7 @@ def video(
         raise ValueError("--frames and --duration both say how long; give one of them")
     clip = PICTURE.clip(prompt, output, model, seed, device, as_json, stream=False)
     shown = None if size is None else read_size(size)
-    settings = {"size": shown, "steps": steps, "cache": cache, "candidates": candidates}
-    clip.make(_in_frames, frames=frames, duration=duration, **settings)
+    clip.make(_in_frames, frames=frames, duration=duration, size=shown, steps=steps, cache=cache)
 
 
 def _in_frames(model: Any, settings: Settings) -> Settings:

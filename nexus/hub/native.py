@@ -29,7 +29,6 @@ KINDS = {
     "cogvideox-vae": ("nexus.codecs.cogvideox_vae", "CogVideoXVAEConfig", "CogVideoXVAE"),
     "musicgen": ("nexus.models.audio.musicgen", "MusicGenConfig", "MusicGen"),
     "clap": ("nexus.models.audio.clap", "ClapConfig", "Clap"),
-    "videoclip": ("nexus.models.video.videoclip", "VideoCLIPConfig", "VideoCLIP"),
     "f5tts": ("nexus.models.audio.f5tts", "F5TTSConfig", "F5TTS"),
     "base-diffusion": ("nexus.models.diffusion.base_diffusion", "BaseDiffusionConfig", "BaseDiffusion"),
     "conditional-diffusion": (

@@ -1,4 +1,8 @@
-"""`nexus/musicgen-tiny`: MusicGen's melody variant over `nexus/encodec-tiny`, on the rule-based composer's pieces."""
+"""`nexus/musicgen-tiny`: MusicGen's melody variant over `nexus/encodec-tiny`, on the rule-based composer's pieces.
+
+Beat, bar, key and pitches are told at every frame (`nexus.models.audio.musicgen_controls`), since words alone were
+followed in tempo and key by a quarter of what it played.
+"""
 
 import hashlib
 import re
@@ -84,9 +88,9 @@ class TokenRecipe(Recipe):
     start: str = ""  # weights to go on from, such as nexus/musicgen-tiny; empty: random ones
     own_share: float = 1.0  # most codes of an item that the model reads as it would have drawn them; 0 is none
     with_controls: bool = True  # of beat, key and pitch, where clips have a score
-    guidance_scale: float = 1.5  # at generation unless told otherwise: more costs music its beat
+    guidance_scale: float = 3.0  # at generation unless told otherwise
     temperature: float = 1.0
-    candidates: int = 4  # made of each prompt, from which the ranker chooses
+    candidates: int = 1  # made of each prompt; of several the ranker chooses
     ranker: str = "nexus/clap-tiny"
     export_in_8_bits: bool = False  # the weights are stored so, `nexus.nn.rows8`; else in half precision
 

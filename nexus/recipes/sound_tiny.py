@@ -17,7 +17,6 @@ recipe = TokenRecipe(
     with_melody=False,
     own_share=0.0,
     with_controls=False,
-    guidance_scale=3.0,
-    temperature=1.0,
+    candidates=4,
     export_in_8_bits=True,
 )

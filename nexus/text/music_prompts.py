@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from nexus.text.chords import Chord, parse_chords
+
 TEMPI = (30.0, 300.0)  # beats a minute that may be asked for
 METERS = (2, 3, 4, 5, 6, 7)  # beats a bar
 N_KEYS = 24
@@ -31,6 +33,7 @@ class Score:
     bpm: float | int | None = None
     beats_per_bar: int | None = None
     key: int | None = None  # pitch class of the tonic, C is 0; 12 more in minor
+    chords: tuple[Chord, ...] | None = None  # one a bar
 
     def __post_init__(self):
         if self.bpm is not None and not TEMPI[0] <= self.bpm <= TEMPI[1]:
@@ -42,7 +45,11 @@ class Score:
 
 
 def score_of(
-    prompt: str, bpm: float | int | None = None, key: str | None = None, beats_per_bar: int | None = None
+    prompt: str,
+    bpm: float | int | None = None,
+    key: str | None = None,
+    beats_per_bar: int | None = None,
+    chords: str | None = None,
 ) -> Score:
     """What the prompt says, unless it is told here.
 
@@ -56,6 +63,7 @@ def score_of(
         bpm=tempo_in(prompt) if bpm is None else bpm,
         beats_per_bar=meter_in(prompt) if beats_per_bar is None else beats_per_bar,
         key=key_in(prompt) if told is None else told,
+        chords=None if chords is None else parse_chords(chords),
     )
 
 

@@ -64,8 +64,10 @@ def test_what_is_not_said_is_left_to_the_model(run, models):
 
 def test_music_and_sound(run, models, voice):
     assert run("music", "calm piano", "--duration", 2.5, "--melody", voice(), "--bpm", 96, "--key", "Em")[0] == 0
+    assert run("music", "calm piano", "--chords", "Am F")[0] == 0
     assert run("sound", "rain", "--duration", 1, "--model", "nexus/musicgen-other")[0] == 0
     call = models["nexus/musicgen-tiny"].calls[0]
+    assert models["nexus/musicgen-tiny"].calls[1]["chords"] == "Am F"
     assert call["duration"] == 2.5 and call["melody"].seconds == 3 and (call["bpm"], call["key"]) == (96, "Em")
     assert models["nexus/musicgen-other"].calls[0]["duration"] == 1
 

@@ -5,17 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-import nexus
 from nexus.data.remade_video import remade_latents
 from nexus.data.storybook import cache_clips
 from nexus.hub import native
 from nexus.hub.source import Source
-from nexus.media.video import Video
-from nexus.models.video.videoclip import VideoCLIPConfig
 from nexus.recipes.cogvideox_tiny import CogVideoXTiny
 from nexus.recipes.video_decoder_tiny import VideoDecoderTiny
 from nexus.recipes.video_vae_tiny import VideoVAETiny
-from nexus.recipes.videoclip_tiny import VideoCLIPTiny
 from nexus.training.loop import train
 from nexus.training.recipe import LoopConfig
 
@@ -197,30 +193,3 @@ def test_a_decoder_learns_on_what_a_model_makes(vae_recipe, vae_folder, maker_fo
             replace(recipe, **wrong)
     with pytest.raises(ValueError, match="latents are made by a CogVideoX"):
         replace(recipe, maker=str(vae_folder)).dataset("train")
-
-
-def test_a_judge_of_clips_learns_from_plain_ones_and_made_ones(vae_recipe, vae_folder, maker_folder, tmp_path):
-    making = VideoDecoderTiny(
-        cache=str(tmp_path / "cache"), start=str(vae_folder), maker=str(maker_folder), nouns=vae_recipe.nouns,
-        clips=6, valid_clips=6,
-    )  # fmt: skip
-    recipe = VideoCLIPTiny(
-        loop=LoopConfig(steps=2, sample_every=2, validate_every=2, validation_batches=1, save_every=0),
-        model=VideoCLIPConfig(width=16, n_blocks=1),
-        cache=vae_recipe.cache,
-        nouns=vae_recipe.nouns,
-        clips=5,
-        valid_clips=3,
-        making=making,
-        batch_size=4,
-    )
-    clips, frames = recipe.made("train")
-    encoded = making.kept_latents("train")[1]["made"]
-    assert frames.shape == (len(clips), 17, 64, 64, 3) and frames.std() > 1 and len(encoded) == len(clips)
-    batch = recipe.dataset("train")[0]
-    assert batch["video"].shape == (4, 3, 4, 64, 64) and batch["text"].shape == (4, 1, 384)
-    train(recipe, tmp_path / "run")
-    judge = nexus.load(tmp_path / "run" / "weights", device="cpu")
-    shown = [Video(frames[0], 8), Video(255 - frames[0], 8)]
-    fits = judge.similarity(shown, [clips[0].caption] * 2)
-    assert fits.shape == (2,) and fits[0] != fits[1]

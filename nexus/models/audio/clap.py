@@ -6,7 +6,7 @@ frames don't show, how strong each semitone is over the whole (key) and what rep
 Axes: B sounds, N texts, L waveform samples, M mel bands, T frames, R text positions, W text width, D vectors' width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel, stft
-from nexus.models.contrastive import Contrastive
 
 LOWEST = 27.5  # Hz, an A
 FLOOR = 1e-4
@@ -100,21 +99,43 @@ class AudioTower(nn.Module):
         return (alike[..., 1 : c.rhythm_lags + 1] / alike[..., :1].clamp(min=FLOOR)).flatten(1)
 
 
-class Clap(Contrastive):
+class Clap(nn.Module):
+    """`text_encoder` completes the network; `nexus.load` attaches it."""
+
+    text_encoder: Callable[[list[str]], tuple[Tensor, Tensor]]  # states [B, R, W] and mask [B, R]
+
     def __init__(self, config: ClapConfig):
-        super().__init__(config.text_dim, 2 * config.width, config.dim, config.dropout)
+        super().__init__()
         self.config = config
         self.audio = AudioTower(config)
+        self.text = nn.Sequential(
+            nn.Linear(config.text_dim, 2 * config.width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.width, config.dim),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(2.66))  # of 1 / 0.07, as CLIP's (arXiv:2103.00020)
 
     def hear(self, waveform: Float[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Vectors of unit norm of mono sounds at `config.mel.sample_rate`; short ones are continued with silence."""
         return F.normalize(self.audio(waveform), dim=1)
 
+    def read(self, states: Float[Tensor, "N R W"], mask: Bool[Tensor, "N R"]) -> Float[Tensor, "N D"]:
+        """Vectors of unit norm of texts, from the encoder's states."""
+        mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return F.normalize(self.text(mean), dim=1)
+
     def scores(
         self, waveform: Float[Tensor, "B L"], states: Float[Tensor, "N R W"], mask: Bool[Tensor, "N R"]
     ) -> Float[Tensor, "B N"]:
-        """How well each sound fits each text."""
-        return self.products(self.hear(waveform), self.read(states, mask))
+        """Products of all vectors, sharpened as learnt."""
+        return self.log_scale.exp().clamp(max=100) * self.hear(waveform) @ self.read(states, mask).T
+
+    @staticmethod
+    def contrast(scores: Float[Tensor, "B B"], same: Bool[Tensor, "B B"]) -> Float[Tensor, ""]:
+        """Symmetric cross-entropy of which text belongs to which sound; `same` texts are equally right."""
+        right = same / same.sum(1, keepdim=True)
+        return (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
 
     @torch.inference_mode()
     def similarity(self, sounds: Sequence[Audio], prompts: Sequence[str]) -> Float[Tensor, " B"]:
@@ -127,4 +148,6 @@ class Clap(Contrastive):
             raise ValueError(f"each sound needs its prompt, got {len(sounds)} sounds and {len(prompts)} prompts")
         device, rate = self.log_scale.device, self.config.mel.sample_rate
         heard = torch.cat([self.hear(s.mono().resample(rate).tensor().to(device)) for s in sounds])
-        return self.fits(heard, prompts)
+        states, mask = self.text_encoder(list(prompts))
+        read = self.read(states.to(device, self.log_scale.dtype), mask.to(device))
+        return (heard.float() * read.float()).sum(1)

@@ -8,6 +8,7 @@ D width, M chroma frames; G is B, or 2 B under guidance.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, overload
 
@@ -18,7 +19,14 @@ from torch.nn import functional as F
 
 from nexus.media.audio import Audio
 from nexus.media.features import chroma_one_hot
-from nexus.models.audio.musicgen_controls import HOP_LENGTH, Controls, features, features_of, pitches_of
+from nexus.models.audio.musicgen_controls import (
+    HOP_LENGTH,
+    Controls,
+    features,
+    features_of,
+    pitches_of,
+    pitches_of_chords,
+)
 from nexus.models.audio.musicgen_decoder import Decoder, MelodyConfig, MusicGenConfig
 from nexus.process import patterns
 from nexus.process.autoregressive import cross_entropy, decode
@@ -26,6 +34,7 @@ from nexus.process.candidates import check_candidates, nearest, repeated
 from nexus.process.guidance import extrapolate
 from nexus.process.noise import candidate_seeds, generators
 from nexus.process.sampling import Sampling, sample
+from nexus.text.chords import CADENCES, cadence
 from nexus.text.music_prompts import Score, score_of
 
 __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
@@ -33,6 +42,8 @@ __all__ = ["MelodyConfig", "MusicGen", "MusicGenConfig"]
 Progress = Callable[[int, int], None]
 Number = float | int
 Conditions = tuple[Float[Tensor, "G S D"], Bool[Tensor, "G S"], Float[Tensor, "G T D"] | None]
+
+Followed = tuple[Float[Tensor, "B 12 M"] | None, Float[Tensor, "B 12 P"] | None]  # one-hot; of controls
 
 LONGEST = 600.0  # seconds
 
@@ -214,6 +225,7 @@ class MusicGen(nn.Module):
         bpm: Number | None = None,
         key: str | None = None,
         beats_per_bar: int | None = None,
+        chords: str | None = None,
         seed: int | Sequence[int] | None = None,
         progress: Progress | None = None,
         chunk: Number | None = 1.0,
@@ -230,6 +242,8 @@ class MusicGen(nn.Module):
             bpm: beats a minute, 30 to 300, for models with controls; by default what the prompt says ("90 bpm").
             key: such as "A minor", likewise.
             beats_per_bar: 2 to 7, likewise ("3/4"). Beats are counted from the beginning.
+            chords: such as "Am F C G", likewise for models with controls, one a bar and round again, in place of a
+                melody. By default, where a key is known and no melody, a cadence in it that the seed chooses.
             seed: item i of a list draws from `seed + i`, or from its own of a list of seeds.
             progress: called with (frames done, frames in all).
 
@@ -241,14 +255,17 @@ class MusicGen(nn.Module):
         guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         temperature = self.config.temperature if temperature is None else temperature
         self._check(prompts, duration, guidance_scale, chunk)
-        scores = self._scores(prompts, bpm, key, beats_per_bar)
+        rngs = generators(seed, len(prompts))
+        told = {"bpm": bpm, "key": key, "beats_per_bar": beats_per_bar, "chords": chords}
+        scores = self._scores(prompts, told, melody, rngs)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         length = max(1, round(duration * self.codec.sample_rate))
         n_frames = math.ceil(length * self.codec.frame_rate / self.codec.sample_rate - 1e-6)
         chunk_frames = n_frames if chunk is None else max(1, round(chunk * self.codec.frame_rate))
         given = self._continued(continue_from, len(prompts), n_frames)
-        conditions = self._conditions(prompts, melody, scores, guidance_scale)
-        frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, generators(seed, len(prompts)))
+        followed = self._melody(melody, len(prompts)) if melody is not None else self._harmony(scores, duration)
+        conditions = self._conditions(prompts, followed, scores, guidance_scale)
+        frames = self._frames(conditions, given, n_frames, guidance_scale, sampling, rngs)
         pieces = self._sound(frames, given, length, n_frames, chunk_frames, progress)
         return (piece[0] if isinstance(prompt, str) else piece for piece in pieces)
 
@@ -283,39 +300,60 @@ class MusicGen(nn.Module):
         return codes.expand(batch, -1, -1)
 
     def _scores(
-        self, prompts: list[str], bpm: Number | None, key: str | None, beats_per_bar: int | None
+        self, prompts: list[str], told: dict[str, Any], melody: Audio | None, rngs: list[torch.Generator]
     ) -> list[Score]:
         """What the controls are told of each prompt."""
-        told = {"bpm": bpm, "key": key, "beats_per_bar": beats_per_bar}
         given = [name for name, value in told.items() if value is not None]
         if given and not self.config.controls:
             raise ValueError(
                 f"this model has no control of {', '.join(given)}; say it in the prompt, or load nexus/musicgen-tiny"
             )
-        return [score_of(prompt, **told) for prompt in prompts]
+        if melody is not None and told["chords"] is not None:
+            raise ValueError("a melody and chords are both followed by their pitches; give one of them")
+        scores = [score_of(prompt, **told) for prompt in prompts]
+        if melody is not None or not self.config.controls:
+            return scores
+        return [
+            replace(score, chords=cadence(score.key, int(torch.randint(len(CADENCES), (), generator=rng))))
+            if score.key is not None and score.chords is None
+            else score
+            for score, rng in zip(scores, rngs, strict=True)
+        ]
 
-    def _heard(self, melody: Audio) -> Float[Tensor, "1 L"]:
-        """The melody's samples, at the melody config's rate."""
-        if self.config.melody is None:
+    def _melody(self, melody: Audio, batch: int) -> Followed:
+        config = self.config.melody
+        if config is None:
             raise ValueError("this model takes no melody; load a melody variant, such as facebook/musicgen-melody")
         if melody.length == 0:
             raise ValueError("the melody is empty; give at least one sample")
-        sound = melody.mono().resample(self.config.melody.sample_rate)
-        return torch.tensor(sound.samples, device=self.text_proj.weight.device)
+        sound = torch.tensor(melody.mono().resample(config.sample_rate).samples, device=self.text_proj.weight.device)
+        chroma = chroma_one_hot(sound, config.sample_rate, config.n_fft, config.hop_length).expand(batch, -1, -1)
+        if not self.config.controls:
+            return chroma, None
+        return chroma, pitches_of(sound, config.sample_rate).expand(batch, -1, -1)
+
+    def _harmony(self, scores: list[Score], duration: Number) -> Followed:
+        """Of the scores that have chords; the others have no melody, all C and silent."""
+        config = self.config.melody
+        if config is None or all(score.chords is None for score in scores):
+            return None, None
+
+        def sounding(hop_length: int) -> Float[Tensor, "B 12 P"]:
+            times = torch.arange(math.ceil(duration * config.sample_rate / hop_length) + 1)
+            times = times * hop_length / config.sample_rate
+            silent = torch.zeros(12, len(times))
+            return torch.stack([silent if s.chords is None else pitches_of_chords(s, times) for s in scores])
+
+        device = self.text_proj.weight.device
+        chroma = F.one_hot(sounding(config.hop_length).argmax(1), 12).mT.float()
+        return chroma.to(device), sounding(HOP_LENGTH).to(device)
 
     @torch.inference_mode()
     def _conditions(
-        self, prompts: list[str], melody: Audio | None, scores: list[Score], guidance_scale: Number
+        self, prompts: list[str], followed: Followed, scores: list[Score], guidance_scale: Number
     ) -> Callable[[int, int], Conditions]:
         """From a window's first frame and number of steps to the conditions of the prompts, then those of nothing."""
-        device, config, batch = self.text_proj.weight.device, self.config.melody, len(prompts)
-        chroma = pitches = None
-        if melody is not None:
-            sound = self._heard(melody)
-            assert config is not None
-            chroma = chroma_one_hot(sound, config.sample_rate, config.n_fft, config.hop_length).expand(batch, -1, -1)
-            if self.config.controls:
-                pitches = pitches_of(sound, config.sample_rate).expand(batch, -1, -1)
+        device, config, (chroma, pitches) = self.text_proj.weight.device, self.config.melody, followed
         text, text_mask = (part.to(device) for part in self.text_encoder(prompts))
         per_pitch = 0.0 if config is None else HOP_LENGTH / config.sample_rate * self.codec.frame_rate
 

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.media.features import chroma
+from nexus.text.chords import SCALES
 from nexus.text.music_prompts import N_KEYS, Score
 
 HARMONICS = 4  # of the beat and of the bar
 N_FEATURES = 2 + 2 * HARMONICS + 1 + 2 * HARMONICS + N_KEYS + 1 + 12
+CHORD_TONES = (1.0, 0.7, 0.8, 0.5, 0.4)  # about as loud as in music that plays them: root, third, fifth and further
+BAR_SECONDS = 2.0  # where no tempo is known
 N_FFT, HOP_LENGTH = 8192, 2048  # of the chroma followed; samples of the codec's rate
 
 
@@ -83,6 +86,24 @@ def features_of(
 def pitches_of(waveform: Float[Tensor, "B L"], sample_rate: int) -> Float[Tensor, "B 12 P"]:
     """The pitch classes to follow, the loudest of a moment 1; silence is zero."""
     return chroma(waveform, sample_rate, N_FFT, HOP_LENGTH).float().sqrt()
+
+
+def pitches_of_chords(
+    score: Score, seconds: Float[Tensor, " P"], key_tones: float = 0.3, rest: float = 0.02
+) -> Float[Tensor, "12 P"]:
+    """The same of a score's chords at some times: one a bar (or two seconds), from the beginning again where they end.
+
+    Args:
+        key_tones: how loud the key's other tones are, for the melody; `rest` what is in neither.
+    """
+    assert score.chords is not None
+    bar = BAR_SECONDS if score.bpm is None else (score.beats_per_bar or 4) * 60 / score.bpm
+    loudness = torch.full((len(score.chords), 12), rest)
+    for chord, row in zip(score.chords, loudness, strict=True):
+        if score.key is not None:
+            row[[(score.key + step) % 12 for step in SCALES[score.key // 12]]] = key_tones
+        row[list(chord.pitch_classes[::-1])] = torch.tensor(CHORD_TONES[: len(chord.intervals)][::-1])
+    return loudness[(seconds / bar + 1e-6).long() % len(loudness)].mT
 
 
 class Controls(nn.Module):

@@ -54,6 +54,8 @@ class MusicGenConfig:
     def __post_init__(self):
         if self.dim % (2 * self.n_heads):
             raise ValueError(f"dim ({self.dim}) must be a multiple of 2 * n_heads ({2 * self.n_heads})")
+        if self.controls and self.melody is None:
+            raise ValueError("controls follow pitches as a melody variant does: give a melody config too")
         if not self.delays or min(self.delays) != 0:
             raise ValueError(f"delays must start from 0, such as (0, 1, 2, 3), got {self.delays}")
 

@@ -6,9 +6,9 @@ Axes: B batch, D latent channels, F latent frames, H height, W width, S text tok
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.media.video import Video
 from nexus.models.video.cogvideox_transformer import Transformer, TransformerConfig
-from nexus.process.candidates import check_candidates, nearest, repeated
 from nexus.process.diffusion import DataField, Network, data_field, diffusion_loss, levels, spread_steps
 from nexus.process.guidance import extrapolate
 from nexus.process.levels import Path
-from nexus.process.noise import candidate_seeds, gaussian, generators
+from nexus.process.noise import gaussian, generators
 from nexus.process.schedule import NoiseSchedule, scaled_linear, shift_snr, trailing, zero_terminal_snr
 from nexus.process.solvers import ddim, ddpm, dpmpp_2m
 from nexus.process.step_cache import check_cache, step_cached
@@ -45,7 +44,6 @@ class CogVideoXConfig:
     steps: int = 50
     guidance_scale: float = 6.0
     latent_scale: float = 1.15258426  # latents times this are near unit deviation
-    candidates: int = 1  # as many are made of each prompt, and the one nearest to it is kept; needs a ranker
 
     @classmethod
     def cogvideox_5b(cls) -> "CogVideoXConfig":
@@ -62,7 +60,6 @@ class CogVideoX(nn.Module):
         super().__init__()
         self.config = config
         self.network = Transformer(config.network)
-        self.ranker: Any = None  # with `similarity(clips, prompts)` [B] it may choose among candidates
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -112,8 +109,7 @@ class CogVideoX(nn.Module):
         dynamic_guidance: bool = False,
         solver: Solver = "dpmpp_2m",
         cache: float | int = 0.0,
-        candidates: int | None = None,
-        seed: int | Sequence[int] | None = None,
+        seed: int | None = None,
         progress: Progress | None = None,
     ) -> Video | list[Video]:
         """Makes one clip for a prompt, or one for each of a list.
@@ -124,16 +120,12 @@ class CogVideoX(nn.Module):
             guidance_scale: `null + guidance_scale * (cond - null)`; 1 is no guidance.
             dynamic_guidance: let the scale rise with the steps, `1 + g (1 - cos(pi (i / n)^5)) / 2`.
             cache: skips steps over which the noise hardly changes (`nexus.process.step_cache`), many at 0.5.
-            candidates: how many are made of each, one batch of candidates after another prompt's; the one that the
-                `ranker` finds nearest to the prompt is kept. By default the config's.
-            seed: item i of a list has the noise of `seed + i` alone, or of its own of a list of seeds.
+            seed: item i of a list has the noise of `seed + i` alone.
             progress: called with steps done and steps in all; an exception raised in it stops the call.
 
         Raises:
             ValueError: an empty or too long prompt, or frames, size, steps, solver or cache that can't be.
         """
-        n = self.config.candidates if candidates is None else candidates
-        check_candidates(n, self.ranker, "nexus/videoclip-tiny")
         prompts = [prompt] if isinstance(prompt, str) else prompt
         frames = self.config.frames if frames is None else frames
         size = self.config.size if size is None else size
@@ -143,19 +135,18 @@ class CogVideoX(nn.Module):
         check_cache(cache, steps, solver)
         device, dtype = self.network.proj_out.weight.device, self.network.proj_out.weight.dtype
 
-        each, rngs = repeated(prompts, n), generators(candidate_seeds(seed, len(prompts), n), n * len(prompts))
+        rngs = generators(seed, len(prompts))
         vae = self.vae.config
         side, latent_frames = vae.spatial_compression_ratio, (frames - 1) // vae.temporal_compression_ratio + 1
         shape = (self.config.network.in_channels, latent_frames, size[0] // side, size[1] // side)
         noise = gaussian(shape, rngs, device=device, dtype=dtype)
         times = trailing(self.schedule.n_steps, steps)
-        guided = self.guided(each, negative, scale, times if dynamic_guidance else None)
+        guided = self.guided(prompts, negative, scale, times if dynamic_guidance else None)
         path = self.schedule.path(times)
         field = step_cached(data_field(guided, "velocity"), path, cache)
         states = self.solve(field, noise, path, solver, rngs)
         videos = [self.show(latent) for latent in walked(states, steps, progress)]
-        kept = nearest(videos, prompts, n, self.ranker)
-        return kept[0] if isinstance(prompt, str) else kept
+        return videos[0] if isinstance(prompt, str) else videos
 
     def check(self, prompts: list[str], frames: int, size: tuple[int, int], steps: int, solver: str) -> None:
         if not prompts or not all(p.strip() for p in prompts):

@@ -187,8 +187,8 @@ def test_controls_are_those_of_each_step_in_training_and_in_use():
         batch |= {"beats_per_frame": torch.tensor([2.5 / frame_rate]), "pitches": torch.zeros(1, 12, n)}
         batch |= {"first_beat": start * batch["beats_per_frame"], "beats_per_bar": torch.tensor([3])}
         model.loss(batch | {"key": torch.tensor([22])})
-        learnt = told[-1]
-        torch.testing.assert_close(told[i][:, : learnt.shape[1]], learnt, atol=1e-4, rtol=1e-4)
+        learnt = told[-1][..., :-13]  # but for the pitches
+        torch.testing.assert_close(told[i][:, : learnt.shape[1], :-13], learnt, atol=1e-4, rtol=1e-4)
 
 
 def test_each_step_of_decoding_is_told_its_own_controls():
@@ -197,7 +197,8 @@ def test_each_step_of_decoding_is_told_its_own_controls():
     model.decoder.hidden = lambda *args: (added.append((args[0].shape[2], args[4])), hidden(*args))[1]
     tone = Audio(torch.sin(torch.arange(300) * 0.5), 1000)
     model.generate("piano, 90 bpm", duration=0.5, melody=tone, continue_from=tone.cut(0, 100), guidance_scale=2.0)
-    n_steps, whole = 0, model._conditions(["piano, 90 bpm"], tone, [Score(bpm=90)], 2.0)(0, 40)[2]
+    followed = model._melody(tone, 1)
+    n_steps, whole = 0, model._conditions(["piano, 90 bpm"], followed, [Score(bpm=90)], 2.0)(0, 40)[2]
     for n, now in added:
         torch.testing.assert_close(now, whole[:, n_steps : n_steps + n])
         n_steps += n
@@ -215,8 +216,43 @@ def test_controls_come_from_the_prompt_unless_they_are_given():
         model.generate("piano", bpm=900)
     with pytest.raises(ValueError, match="unknown key 'H major'"):
         model.generate("piano", key="H major")
+    with pytest.raises(ValueError, match=r"unknown chord 'Xm'; a chord is a note and a kind: C, Cmaj, Cm,"):
+        model.generate("piano", chords="Am Xm")
+    with pytest.raises(ValueError, match=r"a melody and chords .* give one of them"):
+        model.generate("piano", chords="Am", melody=Audio.silence(10, 1000))
+    with pytest.raises(ValueError, match="controls follow pitches as a melody variant does"):
+        replace(TEXT, controls=True)
     with pytest.raises(ValueError, match=r"no control of bpm, beats_per_bar; .*nexus/musicgen-tiny"):
         build(MELODY).generate("piano", bpm=90, beats_per_bar=3)
+
+
+def test_chords_are_followed_as_a_melody_is():
+    model, settings = build(CONTROLS), {"duration": 1.5, "guidance_scale": 1.0, "bpm": 120, "beats_per_bar": 2}
+    told, learn = [], model.controls.forward
+    model.controls.forward = lambda features: (told.append(features[0, :, -13:]), learn(features))[1]
+    model.generate("piano", chords="F#m C", **settings)
+    frame_rate = model.codec.frame_rate  # the melody of 1,000 Hz has pitches for 2,048 samples each
+    pitches = told[0][:, 1:]
+    assert told[0][:, 0].eq(1).all() and pitches.shape[0] >= 1.5 * frame_rate
+    assert pitches[0].topk(3).indices.tolist() == [6, 1, 9] and pitches[0, 0] < 0.1
+    plain = model.generate("piano", key="C major", seed=0, **settings)
+    home = told[1][0, 1:]
+    assert home.argmax() == 0 and sorted(home.topk(3).indices.tolist()) == [0, 4, 7]
+    assert (home[[2, 5, 9, 11]] > home[[1, 3, 6, 8, 10]].max()).all()  # the key's other tones
+    model.generate("piano", key="C major", melody=Audio(torch.sin(torch.arange(900) * 0.5), 1000), **settings)
+    assert not torch.allclose(told[2][0], told[1][0])  # a melody goes before what the key suggests
+    assert plain == model.generate("piano", key="C major", seed=0, **settings)
+    model.generate("piano", bpm=120, duration=0.3, guidance_scale=1.0)
+    assert not told[-1].any()  # neither key nor chords: nothing is followed
+
+
+def test_a_batch_of_which_one_has_a_key_is_each_as_alone():
+    model, settings = build(CONTROLS), {"duration": 0.3, "top_k": 0}
+    prompts = ["slow piano", "a fast drum, 200 bpm, A minor"]
+    both = model.generate(prompts, seed=5, **settings)
+    for i, prompt in enumerate(prompts):
+        alone = model.generate(prompt, seed=5 + i, **settings)
+        torch.testing.assert_close(torch.tensor(both[i].samples), torch.tensor(alone.samples), atol=1e-5, rtol=1e-4)
 
 
 def test_longer_than_trained_goes_window_by_window():

@@ -1,7 +1,6 @@
 """CogVideoX: clips from prompts, refusals, learning, and the whole pipeline against the reference's."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -362,37 +361,3 @@ def test_official_widths_equal_the_reference(tmp_path, rng, size):
         result = model(x, step, text)
     assert expected.std() > 1e-3
     torch.testing.assert_close(result, expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-4)
-
-
-class Bright:
-    """A ranker that finds nearest what is brightest at a place that the prompt names."""
-
-    def __init__(self):
-        self.asked = []
-
-    def similarity(self, clips, prompts):
-        self.asked.append((list(clips), list(prompts)))
-        return torch.tensor([float(c.frames[len(p) % 9].mean()) for c, p in zip(clips, prompts, strict=True)])
-
-
-def test_of_several_candidates_the_nearest_is_kept(model):
-    model.ranker, prompts = Bright(), ["a boat", "the red house"]
-    kept = model.generate(prompts, candidates=3, seed=5)
-    clips, asked = model.ranker.asked[0]
-    assert asked == [p for p in prompts for _ in range(3)] and len({c.frames.tobytes() for c in clips}) == 6
-    scores = model.ranker.similarity(clips, asked).view(2, 3).argmax(1).tolist()
-    assert [clips[3 * i + best] for i, best in enumerate(scores)] == kept
-    # The first is what one alone would be.
-    alone = model.generate(prompts[1], candidates=1, seed=6)
-    np.testing.assert_allclose(clips[3].frames.astype(int), alone.frames, atol=1)
-    listed = model.generate(prompts, candidates=1, seed=[9, 6])
-    np.testing.assert_allclose(listed[1].frames.astype(int), alone.frames, atol=1)
-
-
-def test_candidates_need_a_ranker(model):
-    model.config = replace(model.config, candidates=2)
-    with pytest.raises(ValueError, match=r"from 2 candidates takes a ranker: .*nexus/videoclip-tiny"):
-        model.generate("a boat")
-    model.ranker = Bright()
-    model.generate("a boat")
-    assert len(model.ranker.asked[0][0]) == 2
