@@ -17,6 +17,7 @@ recipe = TokenRecipe(
     with_melody=False,
     own_share=0.0,
     with_controls=False,
+    temperature=1.0,
     candidates=4,
     export_in_8_bits=True,
 )
