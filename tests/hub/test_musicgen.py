@@ -14,6 +14,7 @@ from nexus.hub.tensors import load_strict, rename
 from nexus.models.audio.musicgen import MusicGenConfig
 from nexus.models.audio.musicgen_decoder import Decoder
 from nexus.process.sampling import Sampling
+from nexus.text.music_prompts import Score
 
 transformers = pytest.importorskip("transformers")
 
@@ -144,7 +145,7 @@ def greedy_tokens(reference, prompts, n_frames, melody):
 
 
 def our_tokens(ours, prompts, n_frames, melody):
-    conditions = ours._conditions(prompts, melody, 3.0)
+    conditions = ours._conditions(prompts, (melody, None), [Score()] * len(prompts), 3.0)
     empty = torch.empty(len(prompts), ours.config.n_codebooks, 0, dtype=torch.int64)
     return torch.stack(list(ours._frames(conditions, empty, n_frames, 3.0, Sampling(temperature=0), [])), dim=2)
 

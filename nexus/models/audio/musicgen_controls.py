@@ -89,7 +89,7 @@ def pitches_of(waveform: Float[Tensor, "B L"], sample_rate: int) -> Float[Tensor
 
 
 def pitches_of_chords(
-    score: Score, seconds: Float[Tensor, " P"], key_tones: float = 0.3, rest: float = 0.02
+    score: Score, seconds: Float[Tensor, " P"], key_tones: float = 0.05, rest: float = 0.02
 ) -> Float[Tensor, "12 P"]:
     """The same of a score's chords at some times: one a bar (or two seconds), from the beginning again where they end.
 
