@@ -191,6 +191,25 @@ def test_controls_are_those_of_each_step_in_training_and_in_use():
         torch.testing.assert_close(told[i][:, : learnt.shape[1], :-13], learnt, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("dropped", "score", "pitches"),
+    [
+        ({}, True, True),
+        ({"control_dropout": 1.0}, False, True),
+        ({"melody_dropout": 1.0}, True, False),
+        ({"condition_dropout": 1.0}, False, False),
+    ],
+)
+def test_what_is_dropped_in_training_is_not_told(dropped, score, pitches):
+    kept = {"condition_dropout": 0.0, "melody_dropout": 0.0, "control_dropout": 0.0}
+    model = build(replace(CONTROLS, **kept | dropped))
+    told, learn = [], model.controls.forward
+    model.controls.forward = lambda features: (told.append(features), learn(features))[1]
+    model.loss(batch_of(model.config), torch.Generator().manual_seed(0))
+    parts = (told[0][..., :10], told[0][..., 10:19], told[0][..., 19:43])  # beat, bar and key
+    assert [bool(part.any()) for part in parts] == [score] * 3 and bool(told[0][..., 43:].any()) == pitches
+
+
 def test_each_step_of_decoding_is_told_its_own_controls():
     model = build(CONTROLS)
     added, hidden = [], model.decoder.hidden
