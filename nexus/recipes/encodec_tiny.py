@@ -35,7 +35,7 @@ def tiny() -> EncodecConfig:
 @dataclass(frozen=True, kw_only=True)
 class EncodecTiny(SoundRecipe[Encodec]):
     name: str = "encodec-tiny"
-    loop: LoopConfig = LoopConfig(steps=1500, precision="auto", ema_decay=0.995, save_every=100, validate_every=250)
+    loop: LoopConfig = LoopConfig(steps=8300, precision="auto", ema_decay=0.995, save_every=100, validate_every=250)
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.8, 0.95), warmup_steps=50, clip_norm=5.0)
     model: EncodecConfig = field(default_factory=tiny)
     sources: tuple[str, ...] = ("speech", "music", "music", "sound")
@@ -44,7 +44,10 @@ class EncodecTiny(SoundRecipe[Encodec]):
     start: str = ""  # weights to go on from, decoder and all, such as nexus/encodec-tiny; the codes stay theirs
     fitting_seconds: int = 700  # of sound that the encoder and the codebooks are fitted to, from each source
     length: int = 16384  # samples of a crop
-    adversarial: AdversarialConfig = AdversarialConfig(start=10000, items=4)
+    # Spectral distances alone leave music too smooth to tell its style by: discriminators join for the last third.
+    adversarial: AdversarialConfig = AdversarialConfig(
+        start=5500, items=4, length=8192, n_ffts=(2048, 1024, 512, 256), weight=0.15, feature_weight=0.3
+    )
     stft_weight: float = 0.25
     tone_weight: float = 0.5  # of the distance between semitones
 

@@ -89,7 +89,7 @@ class TokenRecipe(Recipe):
     own_share: float = 1.0  # most codes of an item that the model reads as it would have drawn them; 0 is none
     with_controls: bool = True  # of beat, key and pitch, where clips have a score
     guidance_scale: float = 3.0  # at generation unless told otherwise
-    temperature: float = 0.9
+    temperature: float = 0.75
     candidates: int = 1  # made of each prompt; of several the ranker chooses
     ranker: str = "nexus/clap-tiny"
     export_in_8_bits: bool = False  # the weights are stored so, `nexus.nn.rows8`; else in half precision

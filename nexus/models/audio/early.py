@@ -12,9 +12,10 @@ import numpy as np
 
 from nexus.media.audio import Audio
 
-FIRST = 0.7  # seconds, about what the first part lasts
+FIRST = 0.6  # seconds, about what the first part lasts
+LONGEST_FIRST = 2 * FIRST  # the most, so that a sentence of this length is not cut
 FIRST_STEPS = 6  # of its sampling
-FIRST_VOICE = 2.0  # seconds of the voice's end that it is made from
+FIRST_VOICE = 1.2  # seconds of the voice's end that it is made from
 GROWTH = 3.0  # how much longer than all that was heard before it a part may be, since it is made while that sounds
 BEYOND = 0.18  # seconds made beyond the end of a part
 FADE = 0.01  # seconds in which one part passes into the next
@@ -35,7 +36,7 @@ def ends_of_parts(symbols: Sequence[int], breaks: Collection[int], frame_rate: f
     while True:
         start = ends[-1] if ends else 0
         before = heard + start / frame_rate
-        most = start + round((GROWTH * before if before else 2 * FIRST) * frame_rate)
+        most = start + round((GROWTH * before if before else LONGEST_FIRST) * frame_rate)
         wanted = start + round((GROWTH * before if before else FIRST) * frame_rate)
         least = start + round(FIRST / 2 * frame_rate)
         there = [word for word in words if least <= word <= min(most, n - round(FIRST / 2 * frame_rate))]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel
 from nexus.models.audio.durations import DurationConfig, DurationPredictor
-from nexus.models.audio.early import BEYOND, FIRST_STEPS, FIRST_VOICE, ends_of_parts, joined
+from nexus.models.audio.early import BEYOND, FIRST_STEPS, FIRST_VOICE, LONGEST_FIRST, ends_of_parts, joined
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
 from nexus.models.audio.speaking import level, level_factor, prepare_voice, split_text
 from nexus.process import flow
@@ -201,9 +201,9 @@ class F5TTS(nn.Module):
     ) -> Iterator[Audio]:
         """What `generate` says with the same seed, a sentence at a time, the first in parts that sound at once.
 
-        Sentences that are not cut are the very sounds of `generate`. The first part is made in few steps, and each is
-        short enough to be made while those before it sound; so are parts of the next sentences where the first was
-        short. Weights without predicted durations cut no sentence.
+        Sentences that are not cut are the very sounds of `generate`. The first part, or a short first sentence, is made
+        in few steps, and each part is short enough to be made while those before it sound; so are parts of the next
+        sentences where the first was short. Weights without predicted durations cut no sentence.
         """
         steps, scale = self._checked(speed, steps, guidance_scale, sway)
         known = self._voice(voice, voice_text, accent)
@@ -352,7 +352,8 @@ class F5TTS(nn.Module):
         rate = config.sample_rate / config.hop_length
         breaks = () if self.durations is None else self.front_end.breaks
         ends = ends_of_parts(piece.text[first:].tolist(), breaks, rate, heard) if breaks else [n - first]
-        if len(ends) == 1:
+        short = bool(breaks) and not heard and (n - first) / rate <= LONGEST_FIRST
+        if len(ends) == 1 and not short:
             yield self._sound(flow.last(self._states(piece, voice, rng, steps, guidance_scale, sway)), voice)
             return
         noise, mel, before, start = self._noise(piece, rng), voice.mel[None], None, 0

@@ -37,7 +37,7 @@ def test_short_sentences_and_long_words_stay_whole():
 
 def test_after_something_was_heard_a_sentence_may_be_longer():
     symbols = sentence(*[25] * 12)
-    assert ends_of_parts(symbols, {SPACE}, RATE)[0] == 78
+    assert ends_of_parts(symbols, {SPACE}, RATE)[0] == 52
     assert ends_of_parts(symbols, {SPACE}, RATE, heard=0.8)[0] > 200
     assert ends_of_parts(symbols, {SPACE}, RATE, heard=5.0) == [len(symbols)]
 

@@ -1,6 +1,7 @@
 """F5-TTS as a whole: it learns, speaks, streams what it generates, and refuses what it can't say."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig
 from nexus.models.audio.durations import DurationConfig
-from nexus.models.audio.early import FIRST_STEPS, FIRST_VOICE
+from nexus.models.audio.early import FIRST_STEPS, FIRST_VOICE, LONGEST_FIRST
 from nexus.models.audio.f5tts import F5TTS, F5TTSConfig, InfillingConfig, masked_spans
 from nexus.models.audio.f5tts_dit import DiT, DiTConfig
 from nexus.models.audio.speaking import ENDING
@@ -236,6 +237,24 @@ def test_the_first_part_is_made_in_few_steps_from_the_end_of_the_voice(monkeypat
     shared = first_noise.shape[1]
     assert torch.equal(first_noise, second_noise[:, skipped:][:, :shared])
     assert torch.equal(first_text, second_text[skipped:][:shared])
+
+
+def test_a_short_first_sentence_is_made_in_few_steps_too(monkeypatch):
+    model, steps, plain = speaker(), [], F5TTS.sample
+    model.front_end = Words()
+
+    def sample(*arrays, **settings):
+        steps.append(settings["steps"])
+        return plain(*arrays, **settings)
+
+    monkeypatch.setattr(model, "sample", partial(sample, model))
+    text = "A short one it is. And there comes a second one!"
+    parts = list(model.stream(text, seed=3, voice=voice(), steps=20))
+    assert steps == [FIRST_STEPS, 20] and parts[0].seconds < LONGEST_FIRST
+    model.front_end, steps[:] = Letters(), []  # what knows no words is said whole
+    whole = list(model.stream(text, seed=3, voice=voice(), steps=20))
+    assert steps == [20, 20] and [part.length for part in parts] == [sentence.length for sentence in whole]
+    assert parts[0] != whole[0]
 
 
 def test_voice_matters_and_so_do_its_words():
