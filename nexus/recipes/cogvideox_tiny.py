@@ -83,7 +83,8 @@ class CogVideoXTiny(Recipe):
             frames=self.frames,
             max_frames=self.frames,
             size=(64, 64),
-            steps=25,
+            steps=50,
+            solver="ddpm",  # fresh noise mends what earlier steps drew wrong
             guidance_scale=3.0,
             latent_scale=1.0,
         )

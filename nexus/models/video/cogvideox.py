@@ -33,7 +33,7 @@ TextEncoder = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class CogVideoXConfig:
-    """CogVideoX-2B's defaults; `frames`, `size`, `steps` and `guidance_scale` are `generate`'s."""
+    """CogVideoX-2B's defaults; `frames`, `size`, `steps`, `solver` and `guidance_scale` are `generate`'s."""
 
     network: TransformerConfig = field(default_factory=TransformerConfig)
     snr_shift: float = 3.0
@@ -42,6 +42,7 @@ class CogVideoXConfig:
     size: tuple[int, int] = (480, 720)  # height and width in pixels
     fps: int = 8
     steps: int = 50
+    solver: Solver = "dpmpp_2m"
     guidance_scale: float = 6.0
     latent_scale: float = 1.15258426  # latents times this are near unit deviation
 
@@ -107,7 +108,7 @@ class CogVideoX(nn.Module):
         steps: int | None = None,
         guidance_scale: float | None = None,
         dynamic_guidance: bool = False,
-        solver: Solver = "dpmpp_2m",
+        solver: Solver | None = None,
         cache: float | int = 0.0,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -130,6 +131,7 @@ class CogVideoX(nn.Module):
         frames = self.config.frames if frames is None else frames
         size = self.config.size if size is None else size
         steps = self.config.steps if steps is None else steps
+        solver = self.config.solver if solver is None else solver
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         self.check(prompts, frames, size, steps, solver)
         check_cache(cache, steps, solver)
