@@ -85,7 +85,7 @@ class CogVideoXTiny(Recipe):
             size=(64, 64),
             steps=50,
             solver="ddpm",  # fresh noise mends what earlier steps drew wrong
-            guidance_scale=4.0,
+            guidance_scale=3.0,
             latent_scale=1.0,
         )
 
