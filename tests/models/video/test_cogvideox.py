@@ -1,5 +1,6 @@
 """CogVideoX: clips from prompts, refusals, learning, and the whole pipeline against the reference's."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -159,6 +160,15 @@ def test_what_cannot_be_is_refused_before_any_work(model, wrong, message, monkey
     with pytest.raises(ValueError, match=message):
         model.generate(**{"prompt": "a red boat"} | wrong)
     assert not calls and not model.text_encoder.asked
+
+
+def test_the_config_names_the_solver_unless_one_is_asked_for(network_config):
+    model = build(network_config)
+    asked = {solver: model.generate("a red boat", seed=5, solver=solver) for solver in ("ddpm", "dpmpp_2m")}
+    assert model.generate("a red boat", seed=5) == asked["dpmpp_2m"] != asked["ddpm"]
+    model.config = dataclasses.replace(model.config, solver="ddpm")
+    assert model.generate("a red boat", seed=5) == asked["ddpm"]
+    assert model.generate("a red boat", seed=5, solver="dpmpp_2m") == asked["dpmpp_2m"]
 
 
 def test_an_unknown_solver_is_refused(model):
