@@ -13,8 +13,8 @@ import numpy as np
 from nexus.media.audio import Audio
 
 FIRST = 0.6  # seconds, about what the first part lasts
-LONGEST_FIRST = 2 * FIRST  # the most, so that a sentence of this length is not cut
-FIRST_STEPS = 6  # of its sampling
+LONGEST_FIRST = 2 * FIRST  # the most it lasts, so that a sentence of this length is not cut
+FIRST_STEPS = 6  # of the first part's sampling
 FIRST_VOICE = 1.2  # seconds of the voice's end that it is made from
 GROWTH = 3.0  # how much longer than all that was heard before it a part may be, since it is made while that sounds
 BEYOND = 0.18  # seconds made beyond the end of a part
