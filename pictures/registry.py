@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import nexus
-from nexus.hub.load import weights_hash
+from nexus.hub.load import config_hash, weights_hash
 from nexus.hub.source import find
 from nexus.media.image import Image
 from pictures import plots
@@ -33,13 +33,15 @@ class Made:
 
 
 def make(name: str, picture: Picture, mode: Mode) -> Made:
-    """Draws a picture unless one of the same code and weights is there."""
+    """Draws a picture unless one of the same code, weights and settings is there."""
     places = [model if model.startswith("nexus/") else trained(model, mode) for model in picture.models]
     sources = [find(place.weights if isinstance(place, Trained) else place) for place in places]
     counted = [*sources, *map(find, picture.besides)]
     extra = (picture.brief or {}) if mode == "brief" else {}
     code = _source(picture.draw) + inspect.getsource(plots) + repr(extra)
-    key = hashlib.sha256("\n".join([code, *map(weights_hash, counted)]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        "\n".join([code, *map(weights_hash, counted), *map(config_hash, counted)]).encode()
+    ).hexdigest()[:12]
     file = KEPT / "pictures" / f"{name}-{key}.png"
     if not file.is_file():
         image = picture.draw(*(nexus.load(source.path, device="cpu") for source in sources), **extra)

@@ -38,6 +38,8 @@ class Identity(Protocol):
     @property
     def weights_hash(self) -> str: ...
     @property
+    def config_hash(self) -> str: ...
+    @property
     def licence(self) -> str: ...
 
 
@@ -56,7 +58,8 @@ class Asset:
     @property
     def key(self) -> str:
         """SHA-256 over all that the result depends on."""
-        facts = [FORMAT, self.kind, self.model.name, self.model.weights_hash, self.prompt, self.seed, self.settings]
+        model = [self.model.name, self.model.weights_hash, self.model.config_hash]
+        facts = [FORMAT, self.kind, *model, self.prompt, self.seed, self.settings]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property

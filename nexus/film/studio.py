@@ -27,7 +27,7 @@ class Studio:
         self.loaded: dict[str, Any] = {}
 
     def identities(self, storyboard: Storyboard) -> dict[Kind, Identity]:
-        """Name, weights hash and licence of the models that the film needs; nothing is loaded.
+        """Name, hashes and licence of the models that the film needs; nothing is loaded.
 
         Raises:
             ValueError, FileNotFoundError: no such model (the nearest names are offered), or one of another kind.

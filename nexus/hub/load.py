@@ -106,6 +106,7 @@ class ModelInfo:
     name: str
     kind: str
     weights_hash: str  # SHA-256 over the weight files, first 16 hex digits
+    config_hash: str  # the same over its settings: steps, guidance scale, temperature …
     licence: str
 
 
@@ -181,9 +182,9 @@ def _device(device: str) -> torch.device:
 
 
 def describe(source: Source, kind: str) -> ModelInfo:
-    """Name, kind, hash and licence of a source, without loading it."""
+    """Name, kind, hashes and licence of a source, without loading it."""
     licence = source.config.get("licence") or _LICENCES.get(source.name, "unknown")
-    return ModelInfo(source.name, kind, weights_hash(source), licence)
+    return ModelInfo(source.name, kind, weights_hash(source), config_hash(source), licence)
 
 
 def weights_hash(source: Source) -> str:
@@ -191,10 +192,21 @@ def weights_hash(source: Source) -> str:
     files = [source.path]
     if source.is_folder:
         files = sorted(path for path in source.path.rglob("*") if _holds_weights(path))
-    digest = hashlib.sha256()
-    for part in source.config.get("parts", {}).values():
-        if "/" in part:
-            digest.update(weights_hash(find(part)).encode())
+    return _digest([weights_hash(find(part)) for part in _parts(source)], files)
+
+
+def config_hash(source: Source) -> str:
+    """SHA-256 over the hashes of a source's parts and its JSON files, as `weights_hash` is over its weights."""
+    files = sorted(source.path.rglob("*.json")) if source.is_folder else []
+    return _digest([config_hash(find(part)) for part in _parts(source)], files)
+
+
+def _parts(source: Source) -> list[str]:
+    return [part for part in source.config.get("parts", {}).values() if "/" in part]
+
+
+def _digest(parts: list[str], files: list[Path]) -> str:
+    digest = hashlib.sha256("".join(parts).encode())
     for path in files:
         with path.open("rb") as file:
             while block := file.read(1 << 20):

@@ -22,7 +22,7 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import cache_clips
 from nexus.hub.load import load
 from nexus.hub.source import find
-from nexus.hub.tensors import load_strict, read_tensors
+from nexus.hub.tensors import read_tensors
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
@@ -63,7 +63,7 @@ class CogVideoXTiny(Recipe):
     emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6
-    start: str = ""  # weights of this very shape to learn on from, such as nexus/cogvideox-tiny; empty: random ones
+    start: str = ""  # weights to learn on from, such as nexus/cogvideox-tiny, with as many blocks or fewer; empty: none
     modulation_rank: int = 12  # of the blocks' modulations in the exported weights: 0.5 % off
 
     def config(self) -> CogVideoXConfig:
@@ -99,13 +99,15 @@ class CogVideoXTiny(Recipe):
         return {"model": model}
 
     def learnt(self) -> CogVideoX:
-        """The weights to go on from, their modulations whole again."""
-        config = self.config()
-        small = CogVideoX(replace(config, network=replace(config.network, modulation_rank=self.modulation_rank)))
-        load_strict(small, read_tensors(find(self.start)), self.start)
-        widen(small.network.blocks)
-        model = CogVideoX(config)
-        model.load_state_dict(small.state_dict())
+        """The weights to go on from, their modulations whole again and their blocks as many as are asked for."""
+        loaded = load(self.start, device="cpu", dtype="fp32")
+        if not isinstance(loaded, CogVideoX):
+            raise ValueError(f"start must be weights of a CogVideoX, and {self.start} is a {type(loaded).__name__}")
+        small = loaded.network
+        widen(small.blocks)
+        small.blocks = deepened(small.blocks, self.n_layers)
+        model = CogVideoX(self.config())
+        model.network.load_state_dict(small.state_dict())
         return model
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:
@@ -130,6 +132,22 @@ class CogVideoXTiny(Recipe):
         parts = {"vae": self.vae, "text_encoder": "minilm"}
         small = with_small_modulation(model, self.modulation_rank)
         save_folder(small, folder, kind="cogvideox", config=small.config, parts=parts, dtype=torch.float16)
+
+
+@torch.no_grad()
+def deepened(blocks: nn.ModuleList, n_layers: int) -> nn.ModuleList:
+    """As many blocks, computing the same: copies with shut gates among the old ones (arXiv:2401.02415, section 3.2)."""
+    if n_layers < len(blocks):
+        raise ValueError(f"n_layers must be at least the {len(blocks)} of the weights to go on from, got {n_layers}")
+    places, deeper = [i * len(blocks) // n_layers for i in range(n_layers)], nn.ModuleList()
+    for i, place in enumerate(places):
+        block = copy.deepcopy(blocks[place])
+        if i and place == places[i - 1]:
+            for norm in (block.norm1, block.norm2):
+                for part in norm.modulation.parameters():
+                    part.unflatten(0, (6, -1))[[2, 5]] = 0  # the gates of video and of text
+        deeper.append(block)
+    return deeper
 
 
 @torch.no_grad()

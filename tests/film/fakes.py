@@ -42,7 +42,8 @@ class Fake:
     licence: str = "Apache-2.0"
 
     def __post_init__(self):
-        self.info = SimpleNamespace(name=f"fake/{self.kind}", weights_hash="0" * 16, licence=self.licence)
+        hashes = {"weights_hash": "0" * 16, "config_hash": "0" * 16}
+        self.info = SimpleNamespace(name=f"fake/{self.kind}", **hashes, licence=self.licence)
         self.config = SimpleNamespace(max_duration=3.0)
 
     def generate(self, prompt, *, seed, progress, duration=None, **settings):

@@ -9,8 +9,9 @@ from nexus.film.storyboard import parse_storyboard
 from nexus.media.audio import Audio
 
 
-def _models(weights="0"):
-    return {kind: SimpleNamespace(name=f"fake/{kind}", weights_hash=weights, licence="MIT") for kind in KINDS}
+def _models(weights="0", config="0"):
+    hashes = {"weights_hash": weights, "config_hash": config}
+    return {kind: SimpleNamespace(name=f"fake/{kind}", **hashes, licence="MIT") for kind in KINDS}
 
 
 def _keys(board, seed=0, **models):
@@ -53,8 +54,9 @@ def test_a_key_depends_on_what_changes_the_asset_only(fake, path, value, changed
     assert _changes(_keys(fake.BOARD), _keys(board)) == changed
 
 
-def test_other_weights_and_seeds_change_all(fake):
+def test_other_weights_settings_and_seeds_change_all(fake):
     assert _changes(_keys(fake.BOARD), _keys(fake.BOARD, weights="1")) == fake.ASSETS
+    assert _changes(_keys(fake.BOARD), _keys(fake.BOARD, config="1")) == fake.ASSETS
     assert _changes(_keys(fake.BOARD), _keys(fake.BOARD, seed=1)) == fake.ASSETS
 
 

@@ -6,7 +6,10 @@ from nexus.film.provenance import film_licence, is_non_commercial
 
 
 def _models(*licences):
-    return [SimpleNamespace(name=f"m{i}", weights_hash="0", licence=name) for i, name in enumerate(licences)]
+    return [
+        SimpleNamespace(name=f"m{i}", weights_hash="0", config_hash="0", licence=name)
+        for i, name in enumerate(licences)
+    ]
 
 
 @pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", "cc-by-nc-sa-4.0", "Non-Commercial", "research only"])

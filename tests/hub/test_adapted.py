@@ -27,6 +27,7 @@ def test_an_adapted_model_is_its_base_with_other_settings(base, folder):
     model = nexus.load(folder, device="cpu")
     assert type(model) is type(base) and model.config.steps == 5 and base.config.steps != 5
     assert model.info.weights_hash != base.info.weights_hash and model.info.licence == "Apache-2.0"
+    assert model.info.config_hash != base.info.config_hash
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,11 @@ def test_what_is_refused(folder, change, message):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
         nexus.load(folder, device="cpu")
+
+
+def test_settings_have_a_hash_of_their_own(folder):
+    before = nexus.load(folder, device="cpu").info
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"config": {"steps": 6}}))
+    after = nexus.load(folder, device="cpu").info
+    assert after.weights_hash == before.weights_hash and after.config_hash != before.config_hash

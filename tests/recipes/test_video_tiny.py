@@ -112,6 +112,14 @@ def test_both_go_on_from_weights(vae_recipe, vae_folder, recipe, tmp_path):
     arguments = (batch["latents"], torch.tensor([5, 400, 900]), batch["text"], batch["text_mask"])
     with torch.no_grad():
         torch.testing.assert_close(again(*arguments), small(*arguments), rtol=1e-3, atol=1e-4)
+    deeper = replace(recipe, start=str(tmp_path), n_layers=3).networks()["model"].eval()
+    assert len(deeper.network.blocks) == 3
+    with torch.no_grad():
+        torch.testing.assert_close(deeper(*arguments), again(*arguments), rtol=1e-5, atol=1e-5)
+    deeper.loss(batch, torch.Generator().manual_seed(0))["loss"].backward()
+    assert all(block.norm2.modulation.weight.grad.abs().max() > 0 for block in deeper.network.blocks)
+    with pytest.raises(ValueError, match="at least the 1 "):
+        replace(recipe, start=str(tmp_path), n_layers=0).networks()
     with pytest.raises(ValueError, match=str(vae_folder)):
         replace(recipe, start=str(vae_folder)).networks()
 
