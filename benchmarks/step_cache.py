@@ -20,7 +20,7 @@ import torch
 import nexus
 from nexus.data.storybook import StoryClip
 from nexus.metrics.evaluate_image import THINGS, Eyes
-from nexus.metrics.still_judge import held_out_stills
+from nexus.metrics.still_judge import stills_in_turn
 
 BATCH = 16
 HEAD = "| setting | network evaluations | seconds | speed-up | PSNR, dB | thing | colour | place |"
@@ -85,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(1)
     case = CASES[args.which]
     model = nexus.load(case.model, device="cpu")
-    stills = held_out_stills(THINGS, args.items, size=64, seed=0)
+    stills = stills_in_turn(THINGS, args.items, size=64, seed=0)
     prompts, eyes = [still.caption for still in stills], Eyes(64) if args.judge and args.which == "image" else None
     whole = make(model, prompts, {})
 

@@ -122,6 +122,7 @@ def sound(
 @app.command()
 def video(
     model: Model = "nexus/cogvideox-tiny",
+    data: Data = "valid",
     items: Items = 40,
     seed: Seed = 0,
     output: Output = Path("evaluation"),
@@ -137,16 +138,17 @@ def video(
 ) -> None:
     """Whether a video shows what its prompt names, where, when and going which way; of an autoencoder, what it keeps.
 
-    Prompts are captions of the storybook world's held-out clips.
+    Prompts are captions of the storybook world's clips.
 
-    nexus eval video --model nexus/cogvideox-tiny --items 40 -o DIR
+    nexus eval video --model nexus/cogvideox-tiny --data valid --items 40 -o DIR
     """
+    split = of_splits(data)
 
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_video import evaluate_video
 
         return evaluate_video(
-            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, progress=progress.during
+            loaded, split, items=items, seed=seed, fid=fid, guidance_scale=guidance, progress=progress.during
         )
 
     kinds = ("CogVideoX", "CogVideoXVAE")
@@ -156,6 +158,7 @@ def video(
 @app.command()
 def image(
     model: Model = "nexus/image-tiny",
+    data: Data = "valid",
     items: Items = 100,
     seed: Seed = 0,
     output: Output = Path("evaluation"),
@@ -172,16 +175,24 @@ def image(
 ) -> None:
     """Whether a picture shows what its prompt names, in which colour, where and when; how varied pictures are.
 
-    Prompts are captions of the storybook world's held-out stills.
+    Prompts are captions of the storybook world's stills.
 
-    nexus eval image --model nexus/image-tiny --items 100 -o DIR
+    nexus eval image --model nexus/image-tiny --data valid --items 100 -o DIR
     """
+    split = of_splits(data)
 
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_image import evaluate_image
 
         return evaluate_image(
-            loaded, items=items, seed=seed, fid=fid, guidance_scale=guidance, steps=steps, progress=progress.during
+            loaded,
+            split,
+            items=items,
+            seed=seed,
+            fid=fid,
+            guidance_scale=guidance,
+            steps=steps,
+            progress=progress.during,
         )
 
     Run(model=model, against=against, output=output, device=device, kinds=("PixArt",), as_json=as_json)(measure)

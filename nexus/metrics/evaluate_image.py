@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nexus.data.storybook import StoryClip
+from nexus.data.storybook.clip import Split
 from nexus.media import Image
 from nexus.metrics.aesthetics import aesthetics_judge
 from nexus.metrics.chance import other_prompts
@@ -20,7 +21,7 @@ from nexus.metrics.judging import Figures, Progress, items_of, judge_all, presen
 from nexus.metrics.ms_ssim import ms_ssim
 from nexus.metrics.picture_distance import inception_distance, picture_distance
 from nexus.metrics.picture_features import PACKAGE, weights_file
-from nexus.metrics.still_judge import SeenStill, StillJudge, empty_still, held_out_stills
+from nexus.metrics.still_judge import SeenStill, StillJudge, empty_still, stills_in_turn
 
 # The things that the small model learns.
 THINGS = (
@@ -81,6 +82,7 @@ def diversity_judge() -> Judge:
 
 def evaluate_image(
     model: Any,
+    split: Split = "valid",
     *,
     items: int = 100,
     seed: int = 0,
@@ -91,8 +93,8 @@ def evaluate_image(
 ) -> Evaluation:
     """Figures of a text-to-image model, and of the stills, the codec, empty places and other prompts.
 
-    Prompts are captions of held-out storybook stills, the things in turn. `fid` asks for the Fréchet distance too,
-    which wants thousands of pictures.
+    Prompts are captions of storybook stills of a split, the things in turn; the judge is taught on the first of
+    `train`. `fid` asks for the Fréchet distance too, which wants thousands of pictures.
 
     Raises:
         ValueError: a model of another kind, or fewer than two items.
@@ -103,7 +105,7 @@ def evaluate_image(
     if items < 2:
         raise ValueError(f"an interval needs at least 2 items, got {items}")
     size = model.config.size[0]
-    stills = held_out_stills(THINGS, items, size=size, seed=seed)
+    stills = stills_in_turn(THINGS, items, size=size, split=split, seed=seed)
     real = [Image(one.frames[0]) for one in stills]
     if progress is not None:
         progress(0, 1, "teaching the judge")
@@ -140,7 +142,7 @@ def evaluate_image(
     return Evaluation(
         kind="image",
         model=model.info.name,
-        data=f"storybook stills valid, {', '.join(THINGS)}",
+        data=f"storybook stills {split}, {', '.join(THINGS)}",
         figures=(*judged.figures, *score.found, *distance.found),
         baselines=baselines,
         items=items_of(ours, judged.verdicts),

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from nexus.data.storybook import StoryClip
+from nexus.data.storybook.clip import Split
 from nexus.media import Video
 from nexus.metrics.chance import other_prompts
 from nexus.metrics.clip_score import clip_judge
@@ -18,7 +19,7 @@ from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, d
 from nexus.metrics.judging import Figures, Progress, items_of, judge_all, or_why, present
 from nexus.metrics.picture_distance import picture_distance
 from nexus.metrics.picture_features import PACKAGE, PictureNetwork, weights_file
-from nexus.metrics.storybook_clips import empty_place, held_out
+from nexus.metrics.storybook_clips import clips_in_turn, empty_place
 from nexus.metrics.storybook_judge import Seen, StorybookJudge, asked_direction
 from nexus.metrics.video_quality import consistency, flicker, jerkiness, psnr, smoothness, ssim
 
@@ -123,7 +124,7 @@ def likeness_judge() -> Judge:
 
 def evaluate_video(
     model: Any,
-    split: Literal["valid"] = "valid",
+    split: Split = "valid",
     *,
     items: int = 40,
     seed: int = 0,
@@ -133,8 +134,8 @@ def evaluate_video(
 ) -> Evaluation:
     """Figures of a text-to-video model or of a video autoencoder, and of the clips, the codec and other prompts.
 
-    Prompts are captions of held-out storybook clips, the things in turn. `fid` asks for the Fréchet distances of
-    films and of single frames too, which want hundreds and thousands of them.
+    Prompts are captions of storybook clips of a split, the things in turn; the judge is taught on the first of `train`.
+    `fid` asks for the Fréchet distances of films and of single frames too, which want hundreds and thousands of them.
 
     Raises:
         ValueError: a model of another kind, or fewer than two items.
@@ -146,7 +147,7 @@ def evaluate_video(
         raise ValueError(f"an interval needs at least 2 items, got {items}")
     makes = kind == "CogVideoX"
     size, frames = (model.config.size[0], model.config.frames) if makes else (CODEC_SIZE, CODEC_FRAMES)
-    clips = held_out(THINGS, items, size=size, frames=frames, seed=seed)
+    clips = clips_in_turn(THINGS, items, size=size, frames=frames, split=split, seed=seed)
     real = [Video(clip.frames, clip.fps) for clip in clips]
     if progress is not None:
         progress(0, 1, "teaching the judge")

@@ -39,15 +39,17 @@ class SeenStill:
     time: str
 
 
-def held_out_stills(nouns: Sequence[str], n: int, *, size: int, seed: int = 0) -> list[StoryClip]:
-    """`n` stills of the valid split, the things in turn: one thing alone, in clear weather.
+def stills_in_turn(
+    nouns: Sequence[str], n: int, *, size: int, split: Split = "valid", seed: int = 0
+) -> list[StoryClip]:
+    """`n` stills of a split, the things in turn: one thing alone, in clear weather.
 
     Raises:
         ValueError: a noun that the world does not have, or none.
     """
     find_nouns(tuple(nouns))
-    seeds = [_plain(nouns, which, "valid", seed * 2**20) for which in range(len(nouns))]
-    return [still(next(seeds[i % len(nouns)])[0], "valid", size=size, nouns=(nouns[i % len(nouns)],)) for i in range(n)]
+    seeds = [_plain(nouns, which, split, seed * 2**20) for which in range(len(nouns))]
+    return [still(next(seeds[i % len(nouns)])[0], split, size=size, nouns=(nouns[i % len(nouns)],)) for i in range(n)]
 
 
 def stills_everywhere(nouns: Sequence[str], each: int, *, size: int) -> list[StoryClip]:

@@ -28,16 +28,18 @@ def everywhere(nouns: Sequence[str], each: int, *, size: int, frames: int) -> li
     return clips
 
 
-def held_out(nouns: Sequence[str], n: int, *, size: int, frames: int, seed: int = 0) -> list[StoryClip]:
-    """`n` clips of the valid split, the things in turn.
+def clips_in_turn(
+    nouns: Sequence[str], n: int, *, size: int, frames: int, split: Split = "valid", seed: int = 0
+) -> list[StoryClip]:
+    """`n` clips of a split, the things in turn. `everywhere` has the same clips among its own where that is "train".
 
     Raises:
         ValueError: a noun that the world does not have, or none.
     """
     find_nouns(tuple(nouns))
-    seeds = [_plain(nouns, which, "valid", seed * 2**20) for which in range(len(nouns))]
+    seeds = [_plain(nouns, which, split, seed * 2**20) for which in range(len(nouns))]
     turns = [(nouns[i % len(nouns)], next(seeds[i % len(nouns)])[0]) for i in range(n)]
-    return [clip(own, "valid", size=size, frames=frames, nouns=(noun,)) for noun, own in turns]
+    return [clip(own, split, size=size, frames=frames, nouns=(noun,)) for noun, own in turns]
 
 
 def empty_place(shown: StoryClip, seed: int) -> Video:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nexus.media import Audio, Video
-from nexus.metrics import evaluate_music, evaluate_sound, evaluate_speech
+from nexus.metrics import evaluate_image, evaluate_music, evaluate_sound, evaluate_speech, evaluate_video
 from nexus.metrics.figures import Card, Evaluation, Item, figure
 
 CARD = Card(judge="a judge", version="1", weights="", items=0, resampling="", crop="", seed=0)
@@ -43,6 +43,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(evaluate_speech, "evaluate_speech", fake("speech"))
     monkeypatch.setattr(evaluate_music, "evaluate_music", fake("music"))
     monkeypatch.setattr(evaluate_sound, "evaluate_sound", fake("sound"))
+    monkeypatch.setattr(evaluate_video, "evaluate_video", fake("video"))
+    monkeypatch.setattr(evaluate_image, "evaluate_image", fake("image"))
     return made
 
 
@@ -67,6 +69,12 @@ def test_options_are_passed_on(run, calls, tmp_path):
     assert run("eval", "speech", "--items", 2, "--corpus", "words", "--data", "valid_unseen_voice", "-o", "b")[0] == 0
     assert calls[0]["data"] == ("train",) and calls[0]["seconds"] == 5 and calls[0]["fad"] == "whisper"
     assert [str(part) for part in calls[1]["data"]] == ["words", "valid_unseen_voice"]
+
+
+@pytest.mark.parametrize("kind", ["speech", "music", "sound", "video", "image"])
+def test_every_kind_takes_a_split(run, calls, kind):
+    assert run("eval", kind, "--items", 2, "--data", "train", "-o", "out")[0] == 0
+    assert calls[0]["kind"] == kind and calls[0]["data"][-1] == "train"
 
 
 def test_against_another_model(run, calls, tmp_path):
@@ -97,6 +105,8 @@ def test_figures_of_other_protocols_are_not_compared(run, calls):
         ("music --against nexus/f5tts-tiny", "is a F5TTS, and this evaluation needs a MusicGen"),
         ("sound --model nexus/sund-tiny", "unknown model 'nexus/sund-tiny'"),
         ("sound --data test", "unknown data 'test'; there are train and valid"),
+        ("video --data test", "unknown data 'test'; there are train and valid"),
+        ("image --data test", "unknown data 'test'; there are train and valid"),
         ("sound --items 1", "--items"),
         ("sound --fad panns", "--fad"),
         ("music --duration 100", "--duration"),

@@ -12,7 +12,7 @@ from nexus.metrics import evaluate_image as image
 from nexus.metrics import inception_score, picture_distance
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.judging import Figures
-from nexus.metrics.still_judge import SeenStill, StillJudge, held_out_stills
+from nexus.metrics.still_judge import SeenStill, StillJudge, stills_in_turn
 
 pytestmark = pytest.mark.emoji
 
@@ -38,7 +38,7 @@ class PixArt(nn.Module):
         super().__init__()
         self.image_vae, self.wrong = HalfContrast(), wrong
         self.info, self.config = SimpleNamespace(name="a stub"), SimpleNamespace(size=(SIZE, SIZE))
-        stills = held_out_stills(image.THINGS, ITEMS, size=SIZE)
+        stills = stills_in_turn(image.THINGS, ITEMS, size=SIZE)
         self.prompts = [one.caption for one in stills]
         self.pictures = [Image(one.frames[0]) for one in stills]
 
@@ -48,7 +48,7 @@ class PixArt(nn.Module):
 
 class KnowsTheStills(StillJudge):
     def __init__(self, *_, size, **__):
-        self.stills = held_out_stills(image.THINGS, ITEMS, size=size)
+        self.stills = stills_in_turn(image.THINGS, ITEMS, size=size)
 
     def look(self, image):
         gaps = [np.abs(image.pixels.astype(int) - one.frames[0]).mean() for one in self.stills]
@@ -89,7 +89,7 @@ def test_a_perfect_painter_and_one_that_mixes_prompts_up(judged):
 
 def test_colour_counts_only_where_it_is_named(judged):
     evaluation = image.evaluate_image(PixArt(), items=ITEMS)
-    named = sum(one.facts.colour is not None for one in held_out_stills(image.THINGS, ITEMS, size=SIZE))
+    named = sum(one.facts.colour is not None for one in stills_in_turn(image.THINGS, ITEMS, size=SIZE))
     colour = next(figure for figure in evaluation.figures if figure.name == image.COLOUR)
     assert 0 < named < ITEMS and colour.card.items == named
 

@@ -12,7 +12,7 @@ from nexus.metrics import evaluate_video as video
 from nexus.metrics import picture_distance
 from nexus.metrics.judge import MissingJudge
 from nexus.metrics.picture_features import PictureNetwork
-from nexus.metrics.storybook_clips import held_out
+from nexus.metrics.storybook_clips import clips_in_turn
 from nexus.metrics.storybook_judge import Seen, StorybookJudge
 
 pytestmark = pytest.mark.emoji
@@ -43,7 +43,7 @@ class CogVideoX(nn.Module):
         self.vae, self.backwards = CogVideoXVAE(), backwards
         self.info = SimpleNamespace(name="a stub")
         self.config = SimpleNamespace(size=(SIZE, SIZE), frames=FRAMES)
-        clips = held_out(video.THINGS, ITEMS, size=SIZE, frames=FRAMES)
+        clips = clips_in_turn(video.THINGS, ITEMS, size=SIZE, frames=FRAMES)
         self.known = {clip.caption: Video(clip.frames, clip.fps) for clip in clips}
 
     def generate(self, prompts, *, seed, guidance_scale):
@@ -63,7 +63,7 @@ class KnowsTheClips(StorybookJudge):
     """A judge that knows every clip by its middle frame, whichever way it is played."""
 
     def __init__(self, *_, size, frames, **__):
-        self.clips = held_out(video.THINGS, ITEMS, size=size, frames=frames)
+        self.clips = clips_in_turn(video.THINGS, ITEMS, size=size, frames=frames)
         self.network = Blind()
 
     def look(self, video):
@@ -102,7 +102,7 @@ def test_a_model_that_makes_the_clips_is_right_and_its_chance_is_not(judged):
 def test_direction_counts_only_clips_whose_thing_goes_somewhere(judged):
     found = video.evaluate_video(CogVideoX(), items=ITEMS)
     movers = next(figure for figure in found.figures if figure.name == video.MOVERS)
-    asked = [video.asked_direction(clip.facts) for clip in held_out(video.THINGS, ITEMS, size=SIZE, frames=FRAMES)]
+    asked = [video.asked_direction(clip.facts) for clip in clips_in_turn(video.THINGS, ITEMS, size=SIZE, frames=FRAMES)]
     assert [np.isnan(value) for value in movers.items] == [way in (None, "nowhere") for way in asked]
     assert movers.value == 0  # this judge sees everything stand
 

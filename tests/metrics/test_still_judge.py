@@ -11,8 +11,8 @@ from nexus.metrics.still_judge import (
     StillJudge,
     coloured_stills,
     empty_still,
-    held_out_stills,
     stills_everywhere,
+    stills_in_turn,
 )
 
 pytestmark = pytest.mark.emoji
@@ -26,14 +26,17 @@ def test_stills_of_the_judge_and_of_the_trial_are_apart():
     for noun in NOUNS:
         for place in PLACES:
             assert sum((one.facts.noun, one.facts.place) == (noun, place) for one in taught) == 2
-    tried = held_out_stills(NOUNS, 7, size=16)
+    tried = stills_in_turn(NOUNS, 7, size=16)
     assert [one.facts.noun for one in tried] == ["boat", "cat", "star", "boat", "cat", "star", "boat"]
     assert not {one.frames.tobytes() for one in taught} & {one.frames.tobytes() for one in tried}
     assert all(one.facts.weather == "clear" and one.facts.companion is None for one in (*taught, *tried))
+    assert not {one.frames.tobytes() for one in stills_in_turn(NOUNS, 7, size=16, split="train")} & {
+        one.frames.tobytes() for one in tried
+    }
 
 
 def test_an_empty_place_has_no_thing():
-    shown = held_out_stills(("star",), 1, size=64)[0]
+    shown = stills_in_turn(("star",), 1, size=64)[0]
     empty = empty_still(shown, 3)
     assert (empty.height, empty.width) == (64, 64)
     middle = shown.thing[0] > 200
@@ -46,7 +49,7 @@ def test_colours_can_be_read_off_hues():
     judge = fit(
         torch.from_numpy(np.stack([hues(Image(one.frames[0])) for one in taught])), [one.facts.colour for one in taught]
     )
-    tried = [one for one in held_out_stills(("boat", "star"), 80, size=32) if one.facts.colour]
+    tried = [one for one in stills_in_turn(("boat", "star"), 80, size=32) if one.facts.colour]
     seen = judge.classify(torch.from_numpy(np.stack([hues(Image(one.frames[0])) for one in tried])))
     assert len(tried) > 20
     assert np.mean([a == one.facts.colour for a, one in zip(seen, tried, strict=True)]) > 0.9
@@ -72,7 +75,7 @@ def test_a_judge_sees_with_its_network(monkeypatch):
 
     monkeypatch.setattr(still_judge, "PictureNetwork", Means)
     judge = StillJudge(("boat", "star"), examples=2, size=16)
-    tried = held_out_stills(("boat", "star"), 30, size=16)
+    tried = stills_in_turn(("boat", "star"), 30, size=16)
     seen = [judge.look(Image(one.frames[0])) for one in tried]
     assert np.mean([a.time == one.facts.time for a, one in zip(seen, tried, strict=True)]) > 0.8
 

@@ -14,7 +14,7 @@ from nexus.metrics.agreement import agreement, ratio
 from nexus.metrics.motion import drift
 from nexus.metrics.picture_features import PACKAGE
 from nexus.metrics.softmax_regression import fit
-from nexus.metrics.storybook_clips import empty_place, everywhere, held_out
+from nexus.metrics.storybook_clips import clips_in_turn, empty_place, everywhere
 from nexus.metrics.storybook_judge import StorybookJudge, asked_direction
 
 pytestmark = pytest.mark.emoji
@@ -30,7 +30,7 @@ def judge():
 
 
 def test_a_few_dozen_clips_teach_it(judge):
-    clips = held_out(NOUNS, 10, size=64, frames=5)
+    clips = clips_in_turn(NOUNS, 10, size=64, frames=5)
     seen = [judge.look(Video(c.frames, c.fps)) for c in clips]
     thing = agreement([s.thing for s in seen], [c.facts.noun for c in clips])
     place = agreement([s.place for s in seen], [c.facts.place for c in clips])
@@ -52,15 +52,18 @@ def test_every_thing_stands_in_every_place_and_is_tried_on_others():
     learnt = everywhere(NOUNS, 1, size=16, frames=1)
     assert set(Counter((c.facts.noun, c.facts.place) for c in learnt).values()) == {1}
     assert len(learnt) == len(NOUNS) * len(PLACES)
-    tried = [held_out(NOUNS, 5, size=16, frames=1, seed=seed) for seed in (0, 1)]
+    tried = [clips_in_turn(NOUNS, 5, size=16, frames=1, seed=seed) for seed in (0, 1)]
     assert [c.facts.noun for c in tried[0]] == [NOUNS[i % 2] for i in range(5)]
     clips = learnt + tried[0] + tried[1]
     assert all(c.facts.weather == "clear" and c.facts.companion is None for c in clips)
     assert len({c.frames.tobytes() for c in clips}) == len(clips)
+    other = clips_in_turn(NOUNS, 5, size=16, frames=1, split="train")
+    assert [c.facts.noun for c in other] == [c.facts.noun for c in tried[0]]
+    assert not {c.frames.tobytes() for c in other} & {c.frames.tobytes() for c in tried[0]}
 
 
 def test_an_empty_place_is_still_and_of_the_clips_size():
-    video = empty_place(held_out(("cat",), 1, size=48, frames=5)[0], 3)
+    video = empty_place(clips_in_turn(("cat",), 1, size=48, frames=5)[0], 3)
     assert video.frames.shape == (5, 48, 48, 3)
     assert (video.frames == video.frames[:1]).all()
 
