@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nexus.cli.codec_models import CODECS, check_codec
 from nexus.cli.options import Device, Json
 from nexus.cli.progress import Watch
 
@@ -93,8 +94,6 @@ def read_codecs(codecs: str) -> list[Wanted] | None:
     Raises:
         ValueError: no such codec, known before any work is done.
     """
-    from nexus.cli.codec import check_codec
-
     if codecs.strip() == "all":
         return None
     wanted = []
@@ -113,7 +112,6 @@ def read_codecs(codecs: str) -> list[Wanted] | None:
 
 def all_codecs() -> list[str]:
     """Codecs that come along, and official ones that are whole in the local cache of the hub."""
-    from nexus.cli.codec import CODECS
     from nexus.hub.source import OFFICIAL, embedded_names
 
     held = cached()

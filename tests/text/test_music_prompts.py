@@ -1,6 +1,6 @@
 import pytest
 
-from nexus.data.music import compose
+from nexus.data.music import caption, compose
 from nexus.text.music_prompts import Score, key_in, meter_in, score_of, tempo_in
 
 
@@ -84,10 +84,11 @@ def test_the_composers_captions_are_read_as_they_were_meant():
     named = {"bpm": 0, "key": 0}
     for seed in range(150):
         piece = compose(seed, seconds=4)
-        score, caption = score_of(piece.caption(seed)), piece.caption(seed)
+        text = caption(piece, seed)
+        score = score_of(text)
         key = piece.key.tonic + 12 * (piece.key.mode == "minor")
-        assert score.bpm in (None, piece.tempo) and score.key in (None, key), caption
-        assert score.beats_per_bar in (None, piece.meter), caption
+        assert score.bpm in (None, piece.tempo) and score.key in (None, key), text
+        assert score.beats_per_bar in (None, piece.meter), text
         named["bpm"] += score.bpm is not None
         named["key"] += score.key is not None
     assert named["bpm"] > 120 and named["key"] > 110  # captions name them in 90 and 85 %

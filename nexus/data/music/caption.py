@@ -27,7 +27,7 @@ DRUMS = {
 
 
 def caption(piece: Piece, seed: int) -> str:
-    """One description: most name the style, tempo and key; some leave parts out or say them another way."""
+    """One of many true descriptions, by `seed`: most name style, tempo and key, some another way or only in part."""
     rng = np.random.default_rng([seed, piece.seed, 4])
     style = BY_NAME[piece.style]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus.data.clips import Clip, cache
+from nexus.data.music.caption import caption
 from nexus.data.music.composer import Split, compose
 from nexus.data.music.render import render
 
@@ -24,7 +25,7 @@ class MusicClips:
     def __getitem__(self, index: int) -> Clip:
         piece = compose(self.seed * 2**40 + index, self.split, seconds=self.seconds)
         samples = render(piece, self.seconds, self.rate).samples[0]
-        captions = list(dict.fromkeys(piece.caption(i) for i in range(CAPTIONS)))
+        captions = list(dict.fromkeys(caption(piece, i) for i in range(CAPTIONS)))
         second = piece.tempo / 60 * 480  # ticks
         melody = [
             [round(n.start / second, 4), round(n.length / second, 4), n.pitch]

@@ -59,12 +59,6 @@ class Piece:
     def seconds(self) -> Fraction:
         return Fraction(60 * self.bars * self.meter, self.tempo)
 
-    def caption(self, seed: int) -> str:
-        """One of many true descriptions, chosen by `seed`."""
-        from nexus.data.music.caption import caption
-
-        return caption(self, seed)
-
     def facts(self) -> dict[str, object]:
         """What an evaluator may check, as JSON values."""
         return {
