@@ -31,7 +31,7 @@ def everywhere(nouns: Sequence[str], each: int, *, size: int, frames: int) -> li
 def clips_in_turn(
     nouns: Sequence[str], n: int, *, size: int, frames: int, split: Split = "valid", seed: int = 0
 ) -> list[StoryClip]:
-    """`n` clips of a split, the things in turn. `everywhere` has the same clips among its own where that is "train".
+    """`n` clips of a split, the things in turn; of "train" those of seed 0 may be among `everywhere`'s.
 
     Raises:
         ValueError: a noun that the world does not have, or none.

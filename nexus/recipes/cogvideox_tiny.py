@@ -22,7 +22,7 @@ from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.storybook import cache_clips
 from nexus.hub.load import load
 from nexus.hub.source import find
-from nexus.hub.tensors import read_tensors
+from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX, CogVideoXConfig
 from nexus.models.video.cogvideox_transformer import TransformerConfig
@@ -107,7 +107,7 @@ class CogVideoXTiny(Recipe):
         widen(small.blocks)
         small.blocks = deepened(small.blocks, self.n_layers)
         model = CogVideoX(self.config())
-        model.network.load_state_dict(small.state_dict())
+        load_strict(model.network, small.state_dict(), self.start)
         return model
 
     def objectives(self, networks: Networks) -> tuple[Objective, ...]:

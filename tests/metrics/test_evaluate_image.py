@@ -127,3 +127,16 @@ def test_what_is_not_a_painter_or_too_few_is_refused():
         image.evaluate_image(HalfContrast())
     with pytest.raises(ValueError, match="at least 2 items, got 1"):
         image.evaluate_image(PixArt(), items=1)
+
+
+def test_the_split_asked_for_is_the_one_measured(monkeypatch):
+    class Drawn(Exception):
+        pass
+
+    def draw(*_, split, **__):
+        raise Drawn(split)
+
+    monkeypatch.setattr(image, "stills_in_turn", draw)
+    for split in ("valid", "train"):
+        with pytest.raises(Drawn, match=split):
+            image.evaluate_image(PixArt(), split, items=ITEMS)

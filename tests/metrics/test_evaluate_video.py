@@ -138,3 +138,16 @@ def test_models_of_another_kind_and_single_items_are_refused():
         video.evaluate_video(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="at least 2 items, got 1"):
         video.evaluate_video(CogVideoX(), items=1)
+
+
+def test_the_split_asked_for_is_the_one_measured(monkeypatch):
+    class Drawn(Exception):
+        pass
+
+    def draw(*_, split, **__):
+        raise Drawn(split)
+
+    monkeypatch.setattr(video, "clips_in_turn", draw)
+    for split in ("valid", "train"):
+        with pytest.raises(Drawn, match=split):
+            video.evaluate_video(CogVideoX(), split, items=ITEMS)

@@ -118,6 +118,8 @@ def test_both_go_on_from_weights(vae_recipe, vae_folder, recipe, tmp_path):
         torch.testing.assert_close(deeper(*arguments), again(*arguments), rtol=1e-5, atol=1e-5)
     deeper.loss(batch, torch.Generator().manual_seed(0))["loss"].backward()
     assert all(block.norm2.modulation.weight.grad.abs().max() > 0 for block in deeper.network.blocks)
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        replace(recipe, start=str(tmp_path), dim=64).networks()
     with pytest.raises(ValueError, match="at least the 1 "):
         replace(recipe, start=str(tmp_path), n_layers=0).networks()
     with pytest.raises(ValueError, match=str(vae_folder)):
