@@ -55,11 +55,13 @@ class CogVideoXTiny(Recipe):
     nouns: tuple[str, ...] = LEARNED
     clips: int = 6000  # drawn; those with rain, snow or a second thing are left out
     frames: int = 17
+    variety: float = 0.25  # of sizes and places of rest: what is nowhere twice the same is learnt as a blot
     still_steps: int = 2000  # of stills alone
     still_share: float = 0.2  # of the batches after that
     stills_per_batch: int = 32
     clips_per_batch: int = 8
     drop_text: float = 0.1
+    noise_shift: float = 3.0  # of the steps learnt at (arXiv:2403.03206, eq. 23): what things look like is decided early
     emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6
@@ -116,8 +118,9 @@ class CogVideoXTiny(Recipe):
         )
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
-        cache_clips(self.cache, self.clips if split == "train" else 100, split, nouns=self.nouns, frames=self.frames)
-        return LatentClips(self, split, CachedLatents(self.cache, split, self.vae))
+        folder, n = Path(self.cache) / f"variety-{self.variety:g}", self.clips if split == "train" else 100
+        cache_clips(folder, n, split, nouns=self.nouns, frames=self.frames, variety=self.variety)
+        return LatentClips(self, split, CachedLatents(folder, split, self.vae))
 
     def samples(self, model: nn.Module, step: int) -> dict[str, Video]:
         assert isinstance(model, CogVideoX)
@@ -183,11 +186,11 @@ def plain_clips(folder: Path, split: str) -> list[PlainClip]:
 class CachedLatents:
     """Latents and text states of cached clips, computed once for each encoder (the decoder may learn on)."""
 
-    def __init__(self, folder: str, split: str, vae: str):
-        path = Path(folder) / f"latents-{split}-{encoder_hash(vae)}.safetensors"
+    def __init__(self, folder: Path, split: str, vae: str):
+        path = folder / f"latents-{split}-{encoder_hash(vae)}.safetensors"
         if not path.is_file():
             draft = path.with_suffix(".part")
-            save_file(encode(Path(folder), split, load(vae)), draft)
+            save_file(encode(folder, split, load(vae)), draft)
             os.replace(draft, path)
         stored = load_file(path)
         self.latents, self.things, self.text, self.mask = (stored[k] for k in ("latents", "things", "text", "mask"))
@@ -259,6 +262,8 @@ class LatentClips:
         batch = {"latents": latents, "text": text[:, :length], "text_mask": mask[:, :length]}
         if self.split == "train":
             batch["emphasis"] = recipe.emphasis * things.float()
+            places, shift = torch.from_numpy((np.arange(n) + rng.random(n)) / n), recipe.noise_shift
+            batch["place"] = shift * places / (1 + (shift - 1) * places)
         return batch
 
 

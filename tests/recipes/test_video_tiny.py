@@ -81,6 +81,15 @@ def test_captions_are_dropped_for_guidance(recipe):
     assert int(kept.min()) > 4
 
 
+def test_more_is_learnt_where_noise_is_strong(recipe):
+    places = [replace(recipe, noise_shift=shift).dataset("train")[0]["place"] for shift in (1.0, 3.0)]
+    even, shifted = places
+    assert [int(p * 6) for p in even] == list(range(6))  # one in each sixth of the schedule
+    torch.testing.assert_close(shifted, 3 * even / (1 + 2 * even))
+    assert 0 <= shifted.min() and shifted.max() < 1
+    assert "place" not in recipe.dataset("valid")[0]
+
+
 def test_training_starts_from_zero_and_exports_what_generates(recipe, tmp_path):
     torch.manual_seed(0)
     model = recipe.networks()["model"]

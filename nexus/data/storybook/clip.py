@@ -3,8 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from nexus.data.storybook.weather import Weather
 Split = Literal["train", "valid"]
 _STREAMS = {"train": 0, "valid": 1}  # first word of the seed: the splits never share a clip
 _STILL = 1  # third word of a still's seed: it is not the first frame of a clip
+Within = Callable[[float, float], float]  # draws from low to high
 _FREE = ("air", "swim", "space")  # realms that have no ground
 
 
@@ -47,17 +49,23 @@ def clip(
     frames: int = 33,
     fps: int = 8,
     nouns: tuple[str, ...] = CORE_NOUNS,
+    variety: float | int = 1.0,
 ) -> StoryClip:
     """The clip of that seed: always the same for the same arguments.
 
+    `variety`, 0 to 1, is how much clips of the same facts differ in how tall the thing is, where it rests and when it
+    sways: 0 takes the middle of each range. Places are drawn as varied as ever.
+
     Raises:
-        ValueError: an unknown split or noun, or a size, length or rate below one.
+        ValueError: an unknown split or noun, a size, length or rate below one, or a variety outside 0 to 1.
     """
     if min(size // 16, frames, fps) < 1:
         raise ValueError(f"size is at least 16, frames and fps at least 1; got {size}, {frames}, {fps}")
+    if not 0 <= variety <= 1:
+        raise ValueError(f"variety must be from 0 to 1, got {variety}")
     facts, rng = _clip_facts(seed, split, nouns)
     words = caption(facts, rng)
-    return StoryClip(*_film(facts, size, frames, fps, rng), fps, words, facts)
+    return StoryClip(*_film(facts, size, frames, fps, rng, variety), fps, words, facts)
 
 
 def clip_facts(seed: int, split: Split = "train", *, nouns: tuple[str, ...] = CORE_NOUNS) -> Facts:
@@ -139,25 +147,30 @@ def _facts(nouns: tuple[Noun, ...], rng: np.random.Generator) -> Facts:
 
 
 def _film(
-    facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Generator
+    facts: Facts, size: int, n_frames: int, fps: int, rng: np.random.Generator, variety: float | int = 1.0
 ) -> tuple[UInt8[np.ndarray, "F H W 3"], UInt8[np.ndarray, "F H W"]]:
     """Frames, and what of them the thing covers.
 
     Drawn on a canvas twice as fine as the frames; the camera's window of it is shrunk to each frame.
     """
     height = 2 * size
+
+
+    def within(low: float, high: float) -> float:
+        return variety * float(rng.uniform(low, high)) + (1 - variety) * (low + high) / 2
+
     noun, place, path = ALL[facts.noun], PLACES[facts.place], PATHS[facts.motion]
     background = draw_place(place, facts.time, height, rng)
     weather = Weather(facts.weather, rng)
     looks_right = path.turns > 0 if path.turns else bool(rng.random() < 0.5)
     picture = sprite(noun, facts.colour, looks_right)
-    tall = _height(noun, picture, rng)
-    rest_x = float(rng.uniform(0.42, 0.58)) if facts.companion is None else float(rng.choice([0.33, 0.67]))
-    rest_y = _foot(noun, facts.place, tall, rng)
+    tall = _height(noun, picture, within)
+    rest_x = within(0.42, 0.58) if facts.companion is None else float(rng.choice([0.33, 0.67]))
+    rest_y = _foot(noun, facts.place, tall, within)
     if facts.companion:
         friend = sprite(ALL[facts.companion], None, rest_x > 0.5)
-        _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, rng), 0.0)
-    phase = float(rng.uniform(0, 6))
+        _put(background, friend, 1 - rest_x, place.ground, 0.8 * _height(ALL[facts.companion], friend, within), 0.0)
+    phase = within(0.0, 6.0)
     film, thing = np.empty((n_frames, size, size, 3), np.uint8), np.empty((n_frames, size, size), np.uint8)
     outline = Image.merge("LA", (Image.new("L", picture.size, 255), picture.getchannel("A")))
     for k in range(n_frames):
@@ -181,18 +194,18 @@ def _film(
     return film, thing
 
 
-def _height(noun: Noun, picture: Image.Image, rng: np.random.Generator) -> float:
+def _height(noun: Noun, picture: Image.Image, within: Within) -> float:
     """The thing's height in frame units: its usual one, a little varied, and never so wide that it leaves the frame."""
-    return min(noun.size * float(rng.uniform(0.9, 1.15)), 0.72 * picture.height / picture.width)
+    return min(noun.size * within(0.9, 1.15), 0.72 * picture.height / picture.width)
 
 
-def _foot(noun: Noun, place: str, tall: float, rng: np.random.Generator) -> float:
+def _foot(noun: Noun, place: str, tall: float, within: Within) -> float:
     """The y on which the thing rests: the ground, or somewhere in the air or the water."""
     if place == "space" or noun.realm in _FREE or place == "underwater":
         if place == "sea" and noun.realm == "swim":
             return 0.84
-        return float(rng.uniform(0.42, 0.56 if place != "underwater" else 0.66)) + tall / 2
-    return PLACES[place].ground + float(rng.uniform(0.0, 0.05))
+        return within(0.42, 0.56 if place != "underwater" else 0.66) + tall / 2
+    return PLACES[place].ground + within(0.0, 0.05)
 
 
 def _liveliness(noun: Noun, facts: Facts, seconds: float, phase: float) -> tuple[float, float]:
@@ -245,14 +258,14 @@ class StoryClips:
         frames: int = 33,
         fps: int = 8,
         nouns: tuple[str, ...] = CORE_NOUNS,
+        variety: float | int = 1.0,
     ) -> None:
         find_nouns(nouns)
-        self.seed, self.size, self.frames, self.fps, self.nouns = seed, size, frames, fps, nouns
-        self.split: Split = split
+        self.seed, self.split = seed, split
+        self.draw = partial(clip, split=split, size=size, frames=frames, fps=fps, nouns=nouns, variety=variety)
 
     def __getitem__(self, index: int) -> StoryClip:
-        own_seed = self.seed * 2**40 + index
-        return clip(own_seed, self.split, size=self.size, frames=self.frames, fps=self.fps, nouns=self.nouns)
+        return self.draw(self.seed * 2**40 + index)
 
 
 def cache_clips(

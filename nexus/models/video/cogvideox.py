@@ -76,16 +76,20 @@ class CogVideoX(nn.Module):
         return self.network(x_t, step, text, text_mask)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Velocity error at steps drawn evenly; each batch spreads its items over the schedule.
+        """Velocity error at steps that the batch gives, or drawn evenly: its items are spread over the schedule.
 
         Args:
             batch: latents [B, D, F, H, W] (scaled), text [B, S, E] (an empty prompt's where dropped), text_mask; and
                 perhaps emphasis [B, F, H, W], by how much more than the rest a place counts. It is scaled by the signal
                 that is left in x_t (alpha^2): weights that tell what the noise still hides would bias the estimate.
+                And perhaps place [B] in [0, 1), where in the schedule each item is noised; 0 is next to no noise.
         """
         rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.schedule
-        step = spread_steps(len(latents), schedule, rng).to(latents.device)
+        if "place" in batch:
+            step = (batch["place"] * schedule.n_steps).long()
+        else:
+            step = spread_steps(len(latents), schedule, rng).to(latents.device)
         noise = torch.randn(latents.shape, generator=rng).to(latents)
 
         def velocity(x_t: Tensor, step: Tensor) -> Tensor:

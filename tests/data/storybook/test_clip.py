@@ -48,6 +48,24 @@ def test_sizes_and_lengths_are_as_asked():
     assert clips[2].caption == StoryClips(3, "valid", size=32, frames=3, nouns=("cat",))[2].caption
 
 
+def test_without_variety_the_same_facts_put_the_thing_in_the_same_place():
+    seeds = {}
+    for seed in range(200):
+        seeds.setdefault(clip_facts(seed, nouns=("moon",)), []).append(seed)
+    one, other = next(alike for alike in seeds.values() if len(alike) > 1)[:2]
+
+    def covered(seed, variety):
+        return clip(seed, frames=5, nouns=("moon",), variety=variety)
+
+    assert (covered(one, 0).thing == covered(other, 0).thing).all()
+    assert (covered(one, 0).frames != covered(other, 0).frames).any()  # places are drawn anew
+    apart = [np.abs(covered(one, v).thing.astype(int) - covered(other, v).thing).mean() for v in (0.25, 1)]
+    assert 0 < apart[0] < apart[1]
+    assert (covered(one, 1).frames == clip(one, frames=5, nouns=("moon",)).frames).all()
+    with pytest.raises(ValueError, match="variety must be from 0 to 1, got 2"):
+        covered(one, 2)
+
+
 def test_the_thing_moves_as_the_caption_says():
     """What differs from the last frame of a leaving thing is where the thing is."""
     for seed in range(400):

@@ -232,6 +232,15 @@ def test_it_learns_a_batch(rng):
     assert losses[-1] < 0.3 * losses[0], losses[::10]
 
 
+def test_a_batch_may_say_how_noised_it_is(model, rng, monkeypatch):
+    seen = []
+    monkeypatch.setattr(model.network, "forward", lambda x, step, *_: (seen.append(step.tolist()), x)[1])
+    model.loss(batch_of(rng) | {"place": torch.tensor([0.0, 0.2504, 0.7, 0.9999])})
+    assert seen == [[0, 250, 700, 999]]
+    model.loss(batch_of(rng))
+    assert [step // 250 for step in seen[1]] == [0, 1, 2, 3]
+
+
 def test_it_is_saved_and_loaded_with_its_codec(model, tmp_path):
     folder = tmp_path / "clips"
     text_encoder = model.__dict__.pop("text_encoder")
