@@ -61,7 +61,9 @@ class CogVideoXTiny(Recipe):
     stills_per_batch: int = 32
     clips_per_batch: int = 8
     drop_text: float = 0.1
-    noise_shift: float = 3.0  # of the steps learnt at (arXiv:2403.03206, eq. 23): what things look like is decided early
+    noise_shift: float = (
+        3.0  # of the steps learnt at (arXiv:2403.03206, eq. 23): what things look like is decided early
+    )
     emphasis: float = 3.0  # what the thing counts more than its background, which fills most of a frame
     dim: int = 256
     n_layers: int = 6

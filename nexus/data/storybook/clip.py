@@ -155,7 +155,6 @@ def _film(
     """
     height = 2 * size
 
-
     def within(low: float, high: float) -> float:
         return variety * float(rng.uniform(low, high)) + (1 - variety) * (low + high) / 2
 
