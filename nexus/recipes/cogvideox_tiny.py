@@ -1,5 +1,6 @@
 # The checker takes what nn.Module holds by name for tensors or modules of any kind.
 # pyright: reportCallIssue=false
+# pyright: reportAttributeAccessIssue=false
 """`nexus/cogvideox-tiny`: CogVideoX on storybook clips, over the latents of `nexus/video-vae-tiny`."""
 
 import copy
