@@ -71,6 +71,10 @@ class CogVideoXTiny(Recipe):
     start: str = ""  # weights to learn on from, such as nexus/cogvideox-tiny, with as many blocks or fewer; empty: none
     modulation_rank: int = 12  # of the blocks' modulations in the exported weights: 0.5 % off
 
+    def __post_init__(self) -> None:
+        if self.noise_shift <= 0:
+            raise ValueError(f"noise_shift must be above 0 (1 draws steps evenly), got {self.noise_shift:g}")
+
     def config(self) -> CogVideoXConfig:
         network = TransformerConfig(
             n_layers=self.n_layers,

@@ -88,6 +88,8 @@ def test_more_is_learnt_where_noise_is_strong(recipe):
     torch.testing.assert_close(shifted, 3 * even / (1 + 2 * even))
     assert shifted.min() >= 0 and shifted.max() < 1
     assert "place" not in recipe.dataset("valid")[0]
+    with pytest.raises(ValueError, match="noise_shift must be above 0"):
+        replace(recipe, noise_shift=0.0)
 
 
 def test_training_starts_from_zero_and_exports_what_generates(recipe, tmp_path):
