@@ -270,7 +270,7 @@ class LatentClips:
         if self.split == "train":
             batch["emphasis"] = recipe.emphasis * things.float()
             places, shift = torch.from_numpy((np.arange(n) + rng.random(n)) / n), recipe.noise_shift
-            batch["place"] = shift * places / (1 + (shift - 1) * places)
+            batch["place"] = (shift * places / (1 + (shift - 1) * places)).float()
         return batch
 
 

@@ -87,7 +87,7 @@ class CogVideoX(nn.Module):
         rng = generator or generators(None, 1)[0]
         latents, schedule = batch["latents"], self.schedule
         if "place" in batch:
-            step = (batch["place"] * schedule.n_steps).long()
+            step = (batch["place"] * schedule.n_steps).long().clamp(max=schedule.n_steps - 1)
         else:
             step = spread_steps(len(latents), schedule, rng).to(latents.device)
         noise = torch.randn(latents.shape, generator=rng).to(latents)

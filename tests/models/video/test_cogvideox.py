@@ -235,7 +235,7 @@ def test_it_learns_a_batch(rng):
 def test_a_batch_may_say_how_noised_it_is(model, rng, monkeypatch):
     seen = []
     monkeypatch.setattr(model.network, "forward", lambda x, step, *_: (seen.append(step.tolist()), x)[1])
-    model.loss(batch_of(rng) | {"place": torch.tensor([0.0, 0.2504, 0.7, 0.9999])})
+    model.loss(batch_of(rng) | {"place": torch.tensor([0.0, 0.2504, 0.7005, 1.0])})
     assert seen == [[0, 250, 700, 999]]
     model.loss(batch_of(rng))
     assert [step // 250 for step in seen[1]] == [0, 1, 2, 3]
