@@ -66,6 +66,20 @@ def test_without_variety_the_same_facts_put_the_thing_in_the_same_place():
         covered(one, 2)
 
 
+def test_with_little_variety_things_look_left_unless_their_path_turns_them():
+    def looks_right(seed, variety):
+        """A rocket that looks right points up and to the right."""
+        frame = clip(seed, frames=3, nouns=("rocket",), variety=variety).thing[1]
+        y, x = np.nonzero(frame > 127)
+        return bool(np.cov(x, y)[0, 1] < 0)
+
+    turns = {seed: PATHS[clip_facts(seed, nouns=("rocket",)).motion].turns for seed in range(60)}
+    assert set(turns.values()) == {-1, 0, 1}
+    assert {looks_right(seed, 1) for seed, way in turns.items() if way == 0} == {False, True}
+    for variety in (0, 0.25, 0.5):
+        assert all(looks_right(seed, variety) == (way > 0) for seed, way in turns.items())
+
+
 def test_the_thing_moves_as_the_caption_says():
     """What differs from the last frame of a leaving thing is where the thing is."""
     for seed in range(400):
