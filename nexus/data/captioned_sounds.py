@@ -14,6 +14,7 @@ from jaxtyping import Float, Int16
 from torch import Tensor
 
 from nexus.data.clips import CachedClips
+from nexus.data.reported import reported
 
 BATCH = 8
 
@@ -26,7 +27,7 @@ def through_codec(codec: Any, clips: CachedClips, path: Path) -> Int16[np.ndarra
         draft = path.with_suffix(".part")
         length = len(clips[0].samples)
         coded = np.lib.format.open_memmap(draft, mode="w+", dtype=np.int16, shape=(len(clips), length))
-        for start in range(0, len(clips), BATCH):
+        for start in reported(range(0, len(clips), BATCH), f"passing clips through the codec, {BATCH} at a time"):
             rows = range(start, min(start + BATCH, len(clips)))
             waveform = torch.from_numpy(np.stack([clips[i].samples for i in rows]))[:, None]
             heard = codec.decode(codec.encode(waveform))[:, 0, :length].clamp(-1, 1)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int16
 
+from nexus.data.reported import reported
+
 SHARD = 20  # clips
 
 
@@ -47,7 +49,7 @@ def cache(stream: ClipStream, folder: Path, n: int, progress: Callable[[int, int
     if card.exists() and json.loads(card.read_text()) != json.loads(described):
         raise ValueError(f"{folder} holds other clips ({card}); choose another folder or delete this one")
     replace(card, described.encode())
-    for start in range(0, n, SHARD):
+    for start in reported(range(0, n, SHARD), f"making clips, {SHARD} at a time"):
         path = folder / f"{start // SHARD:05d}.npy"
         end = min(start + SHARD, n)
         if shard_length(path) < end - start:

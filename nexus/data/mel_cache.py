@@ -14,6 +14,7 @@ import soundfile
 import torch
 from numpy import ndarray
 
+from nexus.data.reported import reported
 from nexus.data.speech import Utterance
 from nexus.media.audio import Audio
 from nexus.media.features import MelConfig, log_mel, mel_filterbank
@@ -73,7 +74,7 @@ def mirror_top(mel: ndarray, config: MelConfig, highest: float) -> None:
 def _write(utterances: Sequence[Utterance], mel_of: Callable[[Utterance], ndarray], data: Path, index: Path) -> None:
     data.parent.mkdir(parents=True, exist_ok=True)
     mels, spans, end = [], {}, 0
-    for utterance in utterances:
+    for utterance in reported(utterances, "computing mels"):
         mel = mel_of(utterance).astype(np.float16)
         mels.append(mel)
         spans[utterance.id] = (end, end + len(mel))

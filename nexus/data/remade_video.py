@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nexus.data.reported import reported
 from nexus.models.video.cogvideox import CogVideoX
 from nexus.process.diffusion import data_field
 from nexus.process.flow import last
@@ -29,7 +30,7 @@ def remade_latents(
     """Scaled latents made again after their captions, with the model's steps and guidance scale."""
     config, made = model.config, []
     path = model.schedule.path(trailing(model.schedule.n_steps, config.steps))
-    for start in range(0, len(latents), BATCH):
+    for start in reported(range(0, len(latents), BATCH), f"making clips again, {BATCH} at a time"):
         rng = torch.Generator().manual_seed(seed + start)
         part = latents[start : start + BATCH].float()
         begin = BEGINNINGS[int(torch.randint(len(BEGINNINGS), (), generator=rng))]

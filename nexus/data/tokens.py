@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from nexus.data.clips import CachedClips, Clip
 from nexus.data.music.theory import Key
+from nexus.data.reported import reported
 from nexus.media.features import chroma_one_hot
 from nexus.models.audio.musicgen_controls import pitches_of
 from nexus.models.audio.musicgen_decoder import MelodyConfig
@@ -40,7 +41,7 @@ def kept(path: Path, make: Callable[[], Tensors]) -> Tensors:
 def encode_clips(codec, clips: CachedClips, batch_size: int = 8) -> Tensors:
     """Codes [N, K, T] as int16."""
     codes = []
-    for start in range(0, len(clips), batch_size):
+    for start in reported(range(0, len(clips), batch_size), f"encoding clips, {batch_size} at a time"):
         waveforms = [clips[i].samples for i in range(start, min(start + batch_size, len(clips)))]
         codes.append(codec.encode(torch.from_numpy(np.stack(waveforms))[:, None]).short())
     return {"codes": torch.cat(codes)}
@@ -50,7 +51,7 @@ def encode_clips(codec, clips: CachedClips, batch_size: int = 8) -> Tensors:
 def encode_captions(text_encoder, clips: CachedClips, n_captions: int, batch_size: int = 16) -> Tensors:
     """States of `n_captions` captions a clip, end to end [sum of S, D] in half precision, and their lengths [N, n]."""
     states, lengths = [], []
-    for start in range(0, len(clips), batch_size):
+    for start in reported(range(0, len(clips), batch_size), f"reading captions, {batch_size} at a time"):
         texts = [clips[i].facts["captions"] for i in range(start, min(start + batch_size, len(clips)))]
         text, mask = text_encoder([captions[j % len(captions)] for captions in texts for j in range(n_captions)])
         states.append(text[mask].half())
@@ -70,13 +71,19 @@ def melody_of(clip: Clip, rate: int, config: MelodyConfig) -> Integer[Tensor, " 
     return heard
 
 
+def melodies_of(clips: CachedClips, config: MelodyConfig) -> Integer[Tensor, "N M"]:
+    """`melody_of` each clip, as bytes."""
+    rows = reported(range(len(clips)), "following melodies")
+    return torch.stack([melody_of(clips[i], clips.rate, config).byte() for i in rows])
+
+
 def score_table(clips: CachedClips, frame_rate: float, sample_rate: int) -> Tensors:
     """What the controls of `nexus.models.audio.musicgen_controls` are told of each clip, from its facts and its sound.
 
     beats_per_frame [N], beats_per_bar [N], key [N], and pitches [N, 12, P] as bytes, 255 the loudest.
     """
     rows = []
-    for clip in clips:
+    for clip in (clips[i] for i in reported(range(len(clips)), "listening to clips")):
         key = Key.parse(clip.facts["key"])
         sound = torch.from_numpy(np.ascontiguousarray(clip.samples))[None]
         rows.append(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nexus.data.music.composer import compose
 from nexus.data.music.render import render
+from nexus.data.reported import reported
 from nexus.data.sound.world import synthesize
 from nexus.data.speech import read_manifest
 from nexus.media.audio import Audio
@@ -35,19 +36,19 @@ def cached(path: str | Path, waveforms: Callable[[], Iterable[ndarray]]) -> ndar
 
 def speech(corpus: str | Path, split: str, sample_rate: int) -> Iterable[ndarray]:
     """Every utterance of a split of the speech corpus, mono."""
-    for utterance in read_manifest(corpus, split):
+    for utterance in reported(read_manifest(corpus, split), "reading speech"):
         yield Audio.load(Path(corpus) / utterance.path, rate=sample_rate, mono=True).samples[0]
 
 
 def music(split: Literal["train", "valid"], n_pieces: int, sample_rate: int) -> Iterable[ndarray]:
     """The composer's first pieces of a split, half a minute each, mono."""
-    for seed in range(n_pieces):
+    for seed in reported(range(n_pieces), "playing music"):
         yield render(compose(seed, split, seconds=30), 30, sample_rate).samples[0]
 
 
 def sound(split: Literal["train", "valid"], n_clips: int, sample_rate: int) -> Iterable[ndarray]:
     """The sound world's first clips of a split, four seconds each, mono."""
-    for seed in range(n_clips):
+    for seed in reported(range(n_clips), "making sounds"):
         yield synthesize(seed, split, rate=sample_rate).audio.samples[0]
 
 

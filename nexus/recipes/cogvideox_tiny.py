@@ -5,22 +5,22 @@
 
 import copy
 import hashlib
-import json
-import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
-from nexus.data.storybook import cache_clips
+from nexus.data.reported import reported
+from nexus.data.storybook import CachedClip, cache_clips
+from nexus.data.tokens import kept
 from nexus.hub.load import load
 from nexus.hub.source import find
 from nexus.hub.tensors import load_strict, read_tensors
@@ -126,8 +126,9 @@ class CogVideoXTiny(Recipe):
 
     def dataset(self, split: Literal["train", "valid"]) -> BatchStream:
         folder, n = Path(self.cache) / f"variety-{self.variety:g}", self.clips if split == "train" else 100
-        cache_clips(folder, n, split, nouns=self.nouns, frames=self.frames, variety=self.variety)
-        return LatentClips(self, split, CachedLatents(folder, split, self.vae))
+        clips = cache_clips(folder, n, split, nouns=self.nouns, frames=self.frames, variety=self.variety)
+        path = folder / f"latents-{split}-{n}-{encoder_hash(self.vae)}.safetensors"
+        return LatentClips(self, split, kept(path, lambda: encode(plain_clips(clips), load(self.vae))))
 
     def samples(self, model: nn.Module, step: int) -> dict[str, Video]:
         assert isinstance(model, CogVideoX)
@@ -172,36 +173,9 @@ def with_small_modulation(model: CogVideoX, rank: int) -> CogVideoX:
     return small
 
 
-class PlainClip(NamedTuple):
-    frames: UInt8[np.ndarray, "F H W 3"]
-    thing: UInt8[np.ndarray, "F H W"]  # what it covers
-    caption: str
-
-
-def plain_clips(folder: Path, split: str) -> list[PlainClip]:
-    """The cached clips that show one thing in clear weather."""
-    clips = []
-    for path in sorted(folder.glob(f"{split}-*.npy")):
-        lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
-        things = np.load(path.with_suffix(".npz"))["thing"]
-        for frames, thing, line in zip(np.load(path, mmap_mode="r"), things, lines, strict=True):
-            if line["facts"]["weather"] == "clear" and line["facts"]["companion"] is None:
-                clips.append(PlainClip(frames, thing, line["caption"]))
-    return clips
-
-
-class CachedLatents:
-    """Latents and text states of cached clips, computed once for each encoder (the decoder may learn on)."""
-
-    def __init__(self, folder: Path, split: str, vae: str):
-        path = folder / f"latents-{split}-{encoder_hash(vae)}.safetensors"
-        if not path.is_file():
-            draft = path.with_suffix(".part")
-            save_file(encode(folder, split, load(vae)), draft)
-            os.replace(draft, path)
-        stored = load_file(path)
-        self.latents, self.things, self.text, self.mask = (stored[k] for k in ("latents", "things", "text", "mask"))
-        self.null, self.null_mask = stored["null"], stored["null_mask"]
+def plain_clips(clips: Iterable[CachedClip]) -> list[CachedClip]:
+    """Those that show one thing in clear weather."""
+    return [clip for clip in clips if clip.facts.weather == "clear" and clip.facts.companion is None]
 
 
 def encoder_hash(vae: str) -> str:
@@ -214,13 +188,13 @@ def encoder_hash(vae: str) -> str:
 
 
 @torch.no_grad()
-def encode(folder: Path, split: str, vae: CogVideoXVAE) -> dict[str, Tensor]:
-    """Means of all clips' latents [N, D, F, H, W] and the states of their captions [N, S, 384], half precision.
+def encode(clips: Sequence[CachedClip], vae: CogVideoXVAE) -> dict[str, Tensor]:
+    """Means of the clips' latents [N, D, F, H, W] and the states of their captions [N, S, 384], half precision.
 
     "things" [N, F, H, W] is true for the latents whose pixels show the thing in any of their frames.
     """
-    clips, latents = plain_clips(folder, split), []
-    for start in range(0, len(clips), 8):
+    latents = []
+    for start in reported(range(0, len(clips), 8), "encoding clips, 8 at a time"):
         video = torch.from_numpy(np.stack([clip.frames for clip in clips[start : start + 8]])).float() / 127.5 - 1
         latents.append(vae.encode(rearrange(video, "b f h w c -> b c f h w")).mean.half())
     shown = torch.from_numpy(np.stack([clip.thing for clip in clips]))
@@ -248,23 +222,23 @@ def on_latents(thing: UInt8[Tensor, "N T Y X"], per_frame: int, per_side: int) -
 class LatentClips:
     """Batch i, drawn by (seed, i): stills until `still_steps`, then clips too; some captions become the empty one."""
 
-    def __init__(self, recipe: CogVideoXTiny, split: str, cached: CachedLatents):
-        self.recipe, self.split, self.cached = recipe, split, cached
+    def __init__(self, recipe: CogVideoXTiny, split: str, encoded: dict[str, Tensor]):
+        self.recipe, self.split, self.encoded = recipe, split, encoded
 
     def __getitem__(self, index: int) -> Batch:
-        recipe, cached = self.recipe, self.cached
+        recipe, encoded = self.recipe, self.encoded
         rng = np.random.default_rng([recipe.loop.seed, index])
         stills = self.split == "train" and (index < recipe.still_steps or rng.random() < recipe.still_share)
         n = recipe.stills_per_batch if stills else recipe.clips_per_batch
-        rows = torch.from_numpy(rng.integers(len(cached.latents), size=n))
-        latents, things = cached.latents[rows].float(), cached.things[rows]
-        text, mask = cached.text[rows].float(), cached.mask[rows]
+        rows = torch.from_numpy(rng.integers(len(encoded["latents"]), size=n))
+        latents, things, text, mask = (encoded[name][rows] for name in ("latents", "things", "text", "mask"))
+        latents, text = latents.float(), text.float()
         if stills:
             frame = torch.from_numpy(rng.integers(latents.shape[2], size=n))
             latents, things = latents[torch.arange(n), :, frame, None], things[torch.arange(n), frame, None]
         if self.split == "train":
             dropped = torch.from_numpy(rng.random(n) < recipe.drop_text)
-            text[dropped], mask[dropped] = cached.null.float(), cached.null_mask
+            text[dropped], mask[dropped] = encoded["null"].float(), encoded["null_mask"]
         length = int(mask.sum(1).max())
         batch = {"latents": latents, "text": text[:, :length], "text_mask": mask[:, :length]}
         if self.split == "train":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.codecs.stills import Stills
+from nexus.data.reported import reported
 from nexus.data.storybook import still
 from nexus.hub.load import load
 from nexus.media.image import Image
@@ -110,7 +111,7 @@ def encoded(recipe: ImageTiny, split: Literal["train", "valid"]) -> dict[str, Te
     folder.mkdir(parents=True, exist_ok=True)
     n, shards = (recipe.stills if split == "train" else VALID), []
     codec = text_encoder = None
-    for start in range(0, n, SHARD):
+    for start in reported(range(0, n, SHARD), f"drawing and encoding stills, {SHARD} at a time"):
         path = folder / f"{split}-{start // SHARD:05d}.safetensors"
         if not path.is_file():
             if codec is None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nexus.data import music, sound
 from nexus.data.clips import CachedClips
-from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melody_of, score_table
+from nexus.data.tokens import TokenBatches, encode_captions, encode_clips, kept, melodies_of, score_table
 from nexus.hub.load import load
 from nexus.hub.source import find
 from nexus.hub.tensors import load_strict, read_tensors
@@ -164,7 +164,7 @@ class TokenRecipe(Recipe):
         if (melody := config.melody) is not None:
             stacked = kept(
                 folder / f"melody-{melody.hop_length}.safetensors",
-                lambda: {"melody": torch.stack([melody_of(clip, clips.rate, melody).byte() for clip in clips])},
+                lambda: {"melody": melodies_of(clips, melody)},
             )
             melodies, frames_per_chroma = stacked["melody"], melody.hop_length / self.codec_hop
         score = None

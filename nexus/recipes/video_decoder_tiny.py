@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nexus.codecs.cogvideox_vae import CogVideoXVAE
 from nexus.data.remade_video import remade_latents
-from nexus.data.storybook import cache_clips
+from nexus.data.storybook import CachedClip, cache_clips
 from nexus.data.tokens import kept
 from nexus.hub.load import load
 from nexus.hub.source import find
@@ -29,7 +29,7 @@ from nexus.media.video import Video
 from nexus.models.video.cogvideox import CogVideoX
 from nexus.nn.checkpoint import save_folder
 from nexus.nn.prepack import prepack
-from nexus.recipes.cogvideox_tiny import LEARNED, PlainClip, encoder_hash, plain_clips
+from nexus.recipes.cogvideox_tiny import LEARNED, encoder_hash, plain_clips
 from nexus.training.recipe import Batch, BatchStream, LoopConfig, Networks, Objective, OptimizerConfig, Recipe
 
 FPS = 8
@@ -97,13 +97,12 @@ class VideoDecoderTiny(Recipe):
         clips, latents = self.kept_latents(split)
         return DecodedClips(np.stack([clip.frames for clip in clips]), latents, self.batch_size, self.loop.seed)
 
-    def kept_latents(self, split: Literal["train", "valid"]) -> tuple[list[PlainClip], dict[str, Tensor]]:
+    def kept_latents(self, split: Literal["train", "valid"]) -> tuple[list[CachedClip], dict[str, Tensor]]:
         """Clips and their latents, which a better decoder leaves valid."""
-        folder = Path(self.cache)
-        cache_clips(folder, self.clips if split == "train" else self.valid_clips, split, nouns=self.nouns, frames=17)
-        clips = plain_clips(folder, split)
+        n = self.clips if split == "train" else self.valid_clips
+        clips = plain_clips(cache_clips(self.cache, n, split, nouns=self.nouns, frames=17))
         name = f"{split}-{len(clips)}-{encoder_hash(self.start)}-{self.network_hash()}.safetensors"
-        return clips, kept(folder / name, lambda: self.latents_of(split))
+        return clips, kept(Path(self.cache) / name, lambda: self.latents_of(clips))
 
     def network_hash(self) -> str:
         """Of the maker without its autoencoder."""
@@ -113,14 +112,13 @@ class VideoDecoderTiny(Recipe):
         return digest.hexdigest()[:16]
 
     @torch.inference_mode()
-    def latents_of(self, split: str) -> dict[str, Tensor]:
-        """Of the plain clips, "encoded" and "made", [N, D, F, H, W] in half precision."""
+    def latents_of(self, clips: list[CachedClip]) -> dict[str, Tensor]:
+        """Of the clips, "encoded" and "made", [N, D, F, H, W] in half precision."""
         maker = load(self.maker, device="cpu")
         if not isinstance(maker, CogVideoX):
             raise ValueError(f"latents are made by a CogVideoX, and {self.maker} is a {type(maker).__name__}")
         prepack(maker)
-        clips, scale = plain_clips(Path(self.cache), split), maker.config.latent_scale
-        vae = prepack(self.before())
+        scale, vae = maker.config.latent_scale, prepack(self.before())
         encoded = torch.cat([vae.encode(Video(clip.frames, FPS).tensor()[None]).mean for clip in clips])
         made = remade_latents(maker, scale * encoded, [clip.caption for clip in clips], self.loop.seed) / scale
         return {"encoded": encoded.half().contiguous(), "made": made.half().contiguous()}

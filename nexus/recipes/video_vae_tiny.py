@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nexus.codecs.cogvideox_linear import set_linear_encoder
 from nexus.codecs.cogvideox_vae import CogVideoXVAE, CogVideoXVAEConfig
-from nexus.data.storybook import cache_clips
+from nexus.data.storybook import CachedStories, cache_clips
 from nexus.hub.source import find
 from nexus.hub.tensors import load_strict, read_tensors
 from nexus.media.video import Video
@@ -92,8 +92,9 @@ class VideoVAETiny(Recipe):
         return self.frames_of(split, self.batch_size)
 
     def frames_of(self, split: Literal["train", "valid"], batch_size: int) -> BatchStream:
-        cache_clips(self.cache, self.clips if split == "train" else 100, split, nouns=self.nouns, frames=17)
-        return StorybookFrames(self.cache, split, batch_size, self.frames, self.loop.seed)
+        n = self.clips if split == "train" else 100
+        clips = cache_clips(self.cache, n, split, nouns=self.nouns, frames=17)
+        return StorybookFrames(clips, batch_size, self.frames, self.loop.seed)
 
     def samples(self, model: nn.Module, step: int) -> dict[str, Video]:
         """Held-out clips above what the codec makes of them."""
@@ -111,9 +112,8 @@ class VideoVAETiny(Recipe):
 class StorybookFrames:
     """Batch i: `video` [B, 3, F, H, W] in [-1, 1], frames cut from cached clips, drawn by (seed, i)."""
 
-    def __init__(self, folder: str | Path, split: str, batch_size: int, frames: int, seed: int):
-        self.shards = [np.load(path, mmap_mode="r") for path in sorted(Path(folder).glob(f"{split}-*.npy"))]
-        self.batch_size, self.frames, self.seed = batch_size, frames, seed
+    def __init__(self, clips: CachedStories, batch_size: int, frames: int, seed: int):
+        self.shards, self.batch_size, self.frames, self.seed = clips.frames, batch_size, frames, seed
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])

@@ -25,7 +25,7 @@ from nexus.training.ema import EMA
 from nexus.training.outputs import save_samples, save_weights
 from nexus.training.precision import computes_in_bf16, on_gpu
 from nexus.training.recipe import Batch, Recipe
-from nexus.training.report import Report
+from nexus.training.report import Report, data_in_the_making
 from nexus.training.turns import NotFinite, Turns
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ def train(recipe: Recipe, run_dir: str | Path, *, resume: bool = True, on_log: O
         ValueError: settings that can't be, or a checkpoint of other networks than the recipe's.
     """
     run = Run(recipe, Path(run_dir))
-    run.begin(resume)
     quiet = not run.accelerator.is_main_process
+    with data_in_the_making(quiet=quiet):
+        run.begin(resume)
     report = Report(run.dir, recipe.name, run.step, recipe.loop.steps, quiet=quiet)
     with report, _stop_request() as stopping:
         run.go(report, on_log or (lambda step, figures: None), stopping)

@@ -1,6 +1,9 @@
 """What a run shows: a live line in a terminal, plain lines in a log, and TensorBoard scalars."""
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,6 +64,23 @@ class Report:
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(name, value, done)
+
+
+@contextmanager
+def data_in_the_making(*, quiet: bool = False) -> Iterator[None]:
+    """Within, stderr says how far data have come, unless the caller's own logging hears `nexus.data`."""
+    logger = logging.getLogger("nexus.data")
+    if quiet or logger.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _board(folder: Path, start: int) -> Any:

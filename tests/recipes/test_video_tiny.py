@@ -70,6 +70,8 @@ def test_stills_come_before_clips_and_batches_repeat(recipe):
     again = recipe.dataset("train")[1]
     assert all(torch.equal(clips[key], again[key]) for key in clips)
     assert recipe.dataset("valid")[0]["latents"].shape[2] == 5
+    numbers = [len(replace(recipe, clips=n).dataset("train").encoded["latents"]) for n in (5, 2)]
+    assert 0 < numbers[1] < numbers[0] <= 5, "as many as are asked for, whatever the cache holds"
 
 
 def test_captions_are_dropped_for_guidance(recipe):

@@ -1,9 +1,10 @@
 import io
+import logging
 import re
 
 from rich.console import Console
 
-from nexus.training.report import Report
+from nexus.training.report import Report, data_in_the_making
 
 
 def test_plain_lines_in_a_log(tmp_path):
@@ -24,3 +25,21 @@ def test_a_live_line_in_a_terminal(tmp_path):
         report.advance(12)
         report.figures(12, {"loss": 0.125})
     assert "training toy" in text.getvalue() and "12/30" in text.getvalue() and "loss 0.125" in text.getvalue()
+
+
+def test_stderr_hears_of_data_in_the_making_only_while_they_are_made(capsys, monkeypatch):
+    data, maker = logging.getLogger("nexus.data"), logging.getLogger("nexus.data.maker")
+    monkeypatch.setattr(data, "propagate", False)  # away from the handlers of the test runner
+    with data_in_the_making():
+        maker.info("one of three")
+    with data_in_the_making(quiet=True):
+        maker.info("quiet")
+    maker.info("afterwards")
+    assert capsys.readouterr().err == "one of three\n" and not data.handlers and data.level == logging.NOTSET
+
+
+def test_a_caller_who_listens_to_the_data_hears_once(capsys, caplog):
+    caplog.set_level(logging.INFO, "nexus.data")
+    with data_in_the_making():
+        logging.getLogger("nexus.data.maker").info("one of three")
+    assert caplog.messages == ["one of three"] and not capsys.readouterr().err

@@ -1,12 +1,9 @@
 """One clip of the storybook world: a thing acts before a drawn place, a camera watches, a caption says so."""
 
-import json
 import math
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -266,35 +263,3 @@ class StoryClips:
 
     def __getitem__(self, index: int) -> StoryClip:
         return self.draw(self.seed * 2**40 + index)
-
-
-def cache_clips(
-    folder: str | Path, n: int, split: Split = "train", *, seed: int = 0, shard: int = 250, **settings: object
-) -> Path:
-    """Renders clips 0 to n - 1 into `split-00000.npy` (uint8 [shard, F, H, W, 3]), `.npz` and `.jsonl`; resumes.
-
-    A line of the JSON file holds "caption" and "facts" of the clip in that row, row i of the array "thing" in the
-    .npz file what the thing covers (uint8 [F, H, W]).
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    clips = StoryClips(seed, split, **settings)  # type: ignore[arg-type]
-    for start in range(0, n, shard):
-        stem = folder / f"{split}-{start // shard:05d}"
-        if stem.with_suffix(".npy").exists():
-            continue
-        batch = [clips[index] for index in range(start, min(start + shard, n))]
-        lines = "".join(json.dumps({"caption": c.caption, "facts": asdict(c.facts)}) + "\n" for c in batch)
-        stem.with_suffix(".jsonl").write_text(lines)
-        np.savez_compressed(stem.with_suffix(".npz"), thing=np.stack([c.thing for c in batch]))
-        with open(draft := f"{stem}.npy.part", "wb") as file:
-            np.save(file, np.stack([c.frames for c in batch]))
-        os.replace(draft, stem.with_suffix(".npy"))
-    return folder
-
-
-def cached_clips(folder: str | Path, split: Split = "train") -> Iterator[tuple[UInt8[np.ndarray, "F H W 3"], str]]:
-    """Frames (memory-mapped) and caption of each clip that `cache_clips` wrote, in order."""
-    for path in sorted(Path(folder).glob(f"{split}-*.npy")):
-        captions = [json.loads(line)["caption"] for line in path.with_suffix(".jsonl").read_text().splitlines()]
-        yield from zip(np.load(path, mmap_mode="r"), captions, strict=True)

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -7,8 +5,6 @@ from nexus.data.storybook import (
     ALL,
     CORE_NOUNS,
     StoryClips,
-    cache_clips,
-    cached_clips,
     clip,
     clip_facts,
     still,
@@ -169,21 +165,6 @@ def test_wrong_arguments_are_refused():
 def test_the_core_is_part_of_all():
     assert set(CORE_NOUNS) <= set(ALL) and len(CORE_NOUNS) >= 40 and len(ALL) >= 100
     assert len(COLOURS) == 7
-
-
-def test_a_cache_resumes_and_reads_back(tmp_path):
-    cache_clips(tmp_path, 3, "valid", shard=2, frames=2, size=32)
-    (tmp_path / "valid-00001.npy").unlink()
-    first = (tmp_path / "valid-00000.npy").stat().st_mtime_ns
-    cache_clips(tmp_path, 3, "valid", shard=2, frames=2, size=32)
-    assert (tmp_path / "valid-00000.npy").stat().st_mtime_ns == first
-    read = list(cached_clips(tmp_path, "valid"))
-    assert len(read) == 3
-    whole = StoryClips(0, "valid", frames=2, size=32)
-    for index, (frames, words) in enumerate(read):
-        assert (frames == whole[index].frames).all() and words == whole[index].caption
-    facts = json.loads((tmp_path / "valid-00000.jsonl").read_text().splitlines()[0])["facts"]
-    assert Facts(**facts) == whole[0].facts
 
 
 def test_a_still_is_a_thing_at_rest_that_its_caption_names():
