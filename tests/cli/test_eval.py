@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nexus.media import Audio, Video
-from nexus.metrics import evaluate_image, evaluate_music, evaluate_sound, evaluate_speech, evaluate_video
+from nexus.metrics import evaluate_clap, evaluate_image, evaluate_music, evaluate_sound, evaluate_speech, evaluate_video
 from nexus.metrics.figures import Card, Evaluation, Item, figure
 
 CARD = Card(judge="a judge", version="1", weights="", items=0, resampling="", crop="", seed=0)
@@ -31,10 +31,10 @@ def calls(monkeypatch):
     """The evaluations are told apart by what they were asked; a model named "better" is better by 1."""
     made = []
 
-    def fake(kind):
+    def fake(kind, asked=None):
         def evaluate(model, *data, items, seed, progress, **settings):
             name = model.info.name
-            made.append({"kind": kind, "model": name, "data": data, "items": items, "seed": seed} | settings)
+            made.append({"kind": asked or kind, "model": name, "data": data, "items": items, "seed": seed} | settings)
             progress(1, 1, "judging")
             return evaluation(kind, name, items, 1.0 * ("better" in name), "2" if "newer" in name else "1")
 
@@ -43,6 +43,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(evaluate_speech, "evaluate_speech", fake("speech"))
     monkeypatch.setattr(evaluate_music, "evaluate_music", fake("music"))
     monkeypatch.setattr(evaluate_sound, "evaluate_sound", fake("sound"))
+    monkeypatch.setattr(evaluate_clap, "evaluate_clap_music", fake("music", "clap music"))
+    monkeypatch.setattr(evaluate_clap, "evaluate_clap_sound", fake("sound", "clap sound"))
     monkeypatch.setattr(evaluate_video, "evaluate_video", fake("video"))
     monkeypatch.setattr(evaluate_image, "evaluate_image", fake("image"))
     return made
@@ -75,6 +77,16 @@ def test_options_are_passed_on(run, calls, tmp_path):
 def test_every_kind_takes_a_split(run, calls, kind):
     assert run("eval", kind, "--items", 2, "--data", "train", "-o", "out")[0] == 0
     assert calls[0]["kind"] == kind and calls[0]["data"][-1] == "train"
+
+
+@pytest.mark.parametrize("kind", ["music", "sound"])
+def test_clap_is_measured_as_what_it_is(run, calls, kind):
+    line = ("eval", kind, "--items", 2, "--model", "nexus/clap-tiny", "-o", "out")
+    code, _, err = run(*line, "--fad", "whisper")
+    assert code and "leave --fad away" in err
+    code, _, err = run(*line)
+    assert (code, err) == (0, "")
+    assert [call["kind"] for call in calls] == [f"clap {kind}"] and "fad" not in calls[0]
 
 
 def test_against_another_model(run, calls, tmp_path):

@@ -146,8 +146,16 @@ class Clap(nn.Module):
         """
         if not sounds or len(sounds) != len(prompts):
             raise ValueError(f"each sound needs its prompt, got {len(sounds)} sounds and {len(prompts)} prompts")
+        return (self.embed_sounds(sounds) * self.embed_texts(prompts)).sum(1)
+
+    @torch.inference_mode()
+    def embed_sounds(self, sounds: Sequence[Audio]) -> Float[Tensor, "B D"]:
+        """Vectors of unit norm of sounds of any rate and channels, in float32."""
         device, rate = self.log_scale.device, self.config.mel.sample_rate
-        heard = torch.cat([self.hear(s.mono().resample(rate).tensor().to(device)) for s in sounds])
+        return torch.cat([self.hear(s.mono().resample(rate).tensor().to(device)).float() for s in sounds])
+
+    @torch.inference_mode()
+    def embed_texts(self, prompts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Vectors of unit norm of texts, in float32."""
         states, mask = self.text_encoder(list(prompts))
-        read = self.read(states.to(device, self.log_scale.dtype), mask.to(device))
-        return (heard.float() * read.float()).sum(1)
+        return self.read(states.to(self.log_scale), mask.to(self.log_scale.device)).float()
