@@ -183,7 +183,7 @@ def require_items(items: int) -> None:
 
 def evaluation(
     kind: Literal["music", "sound"],
-    model: Clap,
+    model: Any,
     data: str,
     judged: Judged,
     samples: Sequence[Sample],
