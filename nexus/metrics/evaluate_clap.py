@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import nexus
 from nexus.data.music import Piece, compose, render
 from nexus.data.music.styles import STYLES
 from nexus.data.music.theory import Key
 from nexus.data.sound import synthesize
+from nexus.hub.load import load
 from nexus.media import Audio
 from nexus.metrics.chance import other_prompts
 from nexus.metrics.evaluate_music import RATE, SECONDS, prompt_of
@@ -171,7 +171,7 @@ def embedded(model: Clap, sounds: Sequence[Audio], what: str, progress: Progress
 @torch.inference_mode()
 def through(codec: Any, sounds: Sequence[Audio]) -> list[Audio]:
     """What is left of sounds in a codec's codes."""
-    codec = nexus.load(CODEC) if codec is None else codec
+    codec = load(CODEC) if codec is None else codec
     heard = [sound.mono().resample(codec.sample_rate) for sound in sounds]
     return [Audio(codec.decode(codec.encode(s.tensor()[None]))[0], codec.sample_rate).fit(s.length) for s in heard]
 
