@@ -85,17 +85,21 @@ def _say_what_is_there(stories: CachedStories, clips: StoryClips) -> None:
     card = stories.folder / f"{stories.split}.json"
     drawn = {"drawing": DRAWING, "seed": clips.seed, "shard": stories.shard, **clips.draw.keywords}
     described = json.dumps(drawn, indent=1)
-    if card.exists() or stories.stem(0).with_suffix(".npy").exists():
-        held = json.loads(card.read_text()) if card.exists() else {}
-        differs = [name for name, value in json.loads(described).items() if held.get(name) != value]
-        if differs:
-            name = differs[0]
+    if not card.exists():
+        if stories.stem(0).with_suffix(".npy").exists():
             raise ValueError(
-                f"{stories.folder} holds other clips: their {name} is {held.get(name, 'not known')}, and {drawn[name]} "
-                "is asked for; choose another folder or delete this one"
+                f"{stories.folder} holds clips of an earlier version, which did not say what they show; choose another "
+                "folder or delete this one"
             )
-    else:
         replace(card, described.encode())
+    held = json.loads(card.read_text())
+    differs = [name for name, value in json.loads(described).items() if held.get(name) != value]
+    if differs:
+        name = differs[0]
+        raise ValueError(
+            f"{stories.folder} holds other clips: their {name} is {held.get(name)}, and {drawn[name]} is asked for; "
+            "choose another folder or delete this one"
+        )
 
 
 def _length(stem: Path) -> int:

@@ -39,6 +39,6 @@ def test_other_clips_are_not_taken_for_these(tmp_path):
     with pytest.raises(ValueError, match="their nouns is"):
         cache_clips(tmp_path, 2, nouns=("cat",), **SMALL)
     (tmp_path / "train.json").unlink()
-    with pytest.raises(ValueError, match="their drawing is not known"):
+    with pytest.raises(ValueError, match="holds clips of an earlier version"):
         cache_clips(tmp_path, 2, **SMALL)
     assert len(list(cache_clips(tmp_path, 2, "valid", **SMALL))) == 2  # the other split is another matter
