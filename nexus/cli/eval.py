@@ -31,7 +31,6 @@ Fad = Annotated[
     typer.Option("--fad", help="Also the Fréchet audio distance in this network's features.", show_default=False),
 ]
 Corpus = Annotated[Path, typer.Option("--corpus", help="The folder of the speech corpus.")]
-PROMPTED = ("MusicGen", "Clap")  # makes sound of a prompt, or tells how well it fits one
 Seconds = Annotated[float, typer.Option("--duration", min=2, max=30, help="Seconds of each piece.")]
 
 
@@ -83,17 +82,19 @@ def music(
     nexus eval music --model nexus/musicgen-tiny --data valid --items 40 -o DIR
     """
     split = of_splits(data)
+    ranks = is_clap(model, fad)
 
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_clap import evaluate_clap_music
         from nexus.metrics.evaluate_music import evaluate_music
 
         told = {"items": items, "seconds": duration, "seed": seed, "progress": progress.during}
-        if ranks(loaded, fad):
+        if ranks:
             return evaluate_clap_music(loaded, split, **told)
         return evaluate_music(loaded, split, fad=fad, **told)
 
-    Run(model=model, against=against, output=output, device=device, kinds=PROMPTED, as_json=as_json)(measure)
+    kinds = ("Clap",) if ranks else ("MusicGen",)
+    Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
 
 
 @app.command()
@@ -113,17 +114,19 @@ def sound(
     nexus eval sound --model nexus/sound-tiny --data valid --items 64 -o DIR
     """
     split = of_splits(data)
+    ranks = is_clap(model, fad)
 
     def measure(loaded: Any, progress: Watch) -> "Evaluation":
         from nexus.metrics.evaluate_clap import evaluate_clap_sound
         from nexus.metrics.evaluate_sound import evaluate_sound
 
         told = {"items": items, "seed": seed, "progress": progress.during}
-        if ranks(loaded, fad):
+        if ranks:
             return evaluate_clap_sound(loaded, split, **told)
         return evaluate_sound(loaded, split, fad=fad, **told)
 
-    Run(model=model, against=against, output=output, device=device, kinds=PROMPTED, as_json=as_json)(measure)
+    kinds = ("Clap",) if ranks else ("MusicGen",)
+    Run(model=model, against=against, output=output, device=device, kinds=kinds, as_json=as_json)(measure)
 
 
 @app.command()
@@ -205,13 +208,15 @@ def image(
     Run(model=model, against=against, output=output, device=device, kinds=("PixArt",), as_json=as_json)(measure)
 
 
-def ranks(model: Any, fad: str | None) -> bool:
-    """Whether it is CLAP, which makes nothing.
+def is_clap(model: str, fad: str | None) -> bool:
+    """Whether it makes nothing, but tells how well sounds fit words.
 
     Raises:
-        ValueError: a Fréchet distance is asked for of CLAP.
+        ValueError: a Fréchet distance is asked for of CLAP; a model that is not there.
     """
-    if type(model).__name__ != "Clap":
+    from nexus.hub.load import kind_of
+
+    if kind_of(model) != "Clap":
         return False
     if fad is not None:
         raise ValueError("CLAP makes no sounds whose Fréchet distance could be told; leave --fad away")

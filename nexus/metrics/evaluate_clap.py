@@ -18,7 +18,8 @@ from nexus.metrics.chance import other_prompts
 from nexus.metrics.evaluate_music import RATE, SECONDS, prompt_of
 from nexus.metrics.figures import Evaluation, Figure
 from nexus.metrics.judge import Judge, Measure, Sample, Verdict
-from nexus.metrics.judging import Judged, Progress, items_of, judge_all
+from nexus.metrics.judging import Judged, Progress, items_of, judge_all, require_items
+from nexus.metrics.prompted import through_codec
 from nexus.models.audio.clap import Clap
 
 CODEC = "nexus/encodec-tiny"  # what CLAP ranks has passed it
@@ -138,8 +139,8 @@ def evaluate_clap_music(
     texts = [prompt for prompts in asked for prompt in prompts.values()]
     read = model.embed_texts(texts).unflatten(0, (items, -1))
 
-    def preferred(sounds: Sequence[Audio], what: str) -> list[Preferred]:
-        scores = torch.einsum("nd,npd->np", embedded(model, sounds, what, progress), read).tolist()
+    def preferred(sounds: Sequence[Audio], vectors: Float[Tensor, "N D"]) -> list[Preferred]:
+        scores = torch.einsum("nd,npd->np", vectors, read).tolist()
         return [
             Preferred(
                 prompt=prompts["own"], made=sound, own=own, others=dict(zip(list(prompts)[1:], rest, strict=True))
@@ -148,10 +149,11 @@ def evaluate_clap_music(
         ]
 
     sounds = [render(piece, seconds, RATE) for piece in pieces]
-    ours = preferred(sounds, "listening to pieces")
+    heard = embedded(model, sounds, "listening to pieces", progress)
+    ours, strangers = preferred(sounds, heard), preferred([*sounds[1:], sounds[0]], heard.roll(-1, 0))
     judged = judge_all(ours, [judge], seed=seed)
-    coded = preferred(through(codec, sounds), "listening through the codec")
-    strangers = preferred([*sounds[1:], sounds[0]], "listening to other pieces")
+    passed = through(codec, sounds)
+    coded = preferred(passed, embedded(model, passed, "listening through the codec", progress))
     baselines = {
         "through the codec": judge_all(coded, [judge], seed=seed).figures,
         "another piece (chance)": judge_all(strangers, [judge], seed=seed).figures,
@@ -168,17 +170,10 @@ def embedded(model: Clap, sounds: Sequence[Audio], what: str, progress: Progress
     return torch.cat(vectors)
 
 
-@torch.inference_mode()
 def through(codec: Any, sounds: Sequence[Audio]) -> list[Audio]:
     """What is left of sounds in a codec's codes."""
     codec = load(CODEC) if codec is None else codec
-    heard = [sound.mono().resample(codec.sample_rate) for sound in sounds]
-    return [Audio(codec.decode(codec.encode(s.tensor()[None]))[0], codec.sample_rate).fit(s.length) for s in heard]
-
-
-def require_items(items: int) -> None:
-    if items < 2:
-        raise ValueError(f"an interval needs at least 2 items, got {items}")
+    return [through_codec(codec, sound) for sound in sounds]
 
 
 def evaluation(

@@ -176,7 +176,7 @@ def evaluate_music(
     prompts = [prompt_of(piece) for piece in pieces]
     made = make(model, prompts, seed=seed, progress=progress, duration=seconds)
     ours = played(pieces, made, real, styles)
-    coded = played(pieces, [through_codec(model, audio) for audio in real], real, styles)
+    coded = played(pieces, [through_codec(model.codec, audio) for audio in real], real, styles)
     judged = judge_all(ours, there, seed=seed, what="what was made", progress=progress)
     baselines = {
         "the pieces": judge_all(played(pieces, real, real, styles), there, seed=seed).figures,

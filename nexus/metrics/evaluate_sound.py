@@ -13,7 +13,7 @@ from nexus.metrics.clap import clap_judge
 from nexus.metrics.fad import chosen_fad
 from nexus.metrics.figures import Evaluation
 from nexus.metrics.judge import Judge, Measure, Sample, Verdict
-from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present
+from nexus.metrics.judging import Progress, describe_silence, items_of, judge_all, present, require_items
 from nexus.metrics.neighbours import RATE, Neighbours
 from nexus.metrics.prompted import make, through_codec
 
@@ -76,7 +76,7 @@ def evaluate_sound(
     ours = noises(clips, made, classifier)
     judged = judge_all(ours, judges, seed=seed, what="what was made", progress=progress)
     real = [clip.audio for clip in clips]
-    coded = [through_codec(model, audio) for audio in real]
+    coded = [through_codec(model.codec, audio) for audio in real]
     distance = chosen_fad(fad, made, real, seed=seed)
     return Evaluation(
         kind="sound",
@@ -110,5 +110,4 @@ def require_prompted(model: Any, items: int) -> None:
     """Raises ValueError for a model that makes no sound of a prompt, or too few items for an interval."""
     if type(model).__name__ != "MusicGen":
         raise ValueError(f"a {type(model).__name__} makes no music or sound of a prompt; needed is a MusicGen")
-    if items < 2:
-        raise ValueError(f"an interval needs at least 2 items, got {items}")
+    require_items(items)

@@ -16,7 +16,7 @@ from nexus.metrics.dino import dino_judge
 from nexus.metrics.figures import Evaluation, Figure
 from nexus.metrics.fvd import fvd
 from nexus.metrics.judge import Judge, Measure, MissingJudge, Sample, Verdict, digest, version
-from nexus.metrics.judging import Figures, Progress, items_of, judge_all, or_why, present
+from nexus.metrics.judging import Figures, Progress, items_of, judge_all, or_why, present, require_items
 from nexus.metrics.picture_distance import picture_distance
 from nexus.metrics.picture_features import PACKAGE, PictureNetwork, weights_file
 from nexus.metrics.storybook_clips import clips_in_turn, empty_place
@@ -143,8 +143,7 @@ def evaluate_video(
     kind = type(model).__name__
     if kind not in ("CogVideoX", "CogVideoXVAE"):
         raise ValueError(f"a {kind} makes no videos; needed is a CogVideoX or a CogVideoXVAE")
-    if items < 2:
-        raise ValueError(f"an interval needs at least 2 items, got {items}")
+    require_items(items)
     makes = kind == "CogVideoX"
     size, frames = (model.config.size[0], model.config.frames) if makes else (CODEC_SIZE, CODEC_FRAMES)
     clips = clips_in_turn(THINGS, items, size=size, frames=frames, split=split, seed=seed)

@@ -95,6 +95,12 @@ def describe_silence(samples: Sequence[Sample]) -> tuple[str, ...]:
     return (f"{len(silent)} of {len(samples)} items are silent: {', '.join(silent)}",) if silent else ()
 
 
+def require_items(items: int) -> None:
+    """Raises ValueError for too few items for an interval."""
+    if items < 2:
+        raise ValueError(f"an interval needs at least 2 items, got {items}")
+
+
 def require_sounds(named: Sequence[tuple[str, Callable[[], Audio]]]) -> list[Audio]:
     """Loads sounds of a set, each with the name it is told by.
 

@@ -25,9 +25,8 @@ def make(
 
 
 @torch.inference_mode()
-def through_codec(model: Any, audio: Audio) -> Audio:
-    """What the model could make at best: a sound that only its codec has touched."""
-    codec = model.codec
+def through_codec(codec: Any, audio: Audio) -> Audio:
+    """What a model over this codec could make at best: a sound that only the codec has touched."""
     sound = audio.resample(codec.sample_rate)
     device = next(codec.parameters()).device
     return Audio(codec.decode(codec.encode(sound.tensor()[None].to(device)))[0], codec.sample_rate).fit(sound.length)

@@ -56,7 +56,9 @@ class CogVideoXTiny(Recipe):
     nouns: tuple[str, ...] = LEARNED
     clips: int = 6000  # drawn; those with rain, snow or a second thing are left out
     frames: int = 17
-    variety: float = 0.25  # of sizes and places of rest: what is nowhere twice the same is learnt as a blot
+    variety: float = (
+        0.25  # of sizes, places of rest and ways to look: what is nowhere twice the same is learnt as a blot
+    )
     still_steps: int = 2000  # of stills alone
     still_share: float = 0.2  # of the batches after that
     stills_per_batch: int = 32

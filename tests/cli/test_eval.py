@@ -84,6 +84,9 @@ def test_clap_is_measured_as_what_it_is(run, calls, kind):
     line = ("eval", kind, "--items", 2, "--model", "nexus/clap-tiny", "-o", "out")
     code, _, err = run(*line, "--fad", "whisper")
     assert code and "leave --fad away" in err
+    for pair in (("nexus/clap-tiny", "nexus/musicgen-tiny"), ("nexus/musicgen-tiny", "nexus/clap-tiny")):
+        code, _, err = run("eval", kind, "--items", 2, "--model", pair[0], "--against", pair[1], "-o", "out")
+        assert code and f"{pair[1]} is a" in err and not calls, "refused before anything is measured"
     code, _, err = run(*line)
     assert (code, err) == (0, "")
     assert [call["kind"] for call in calls] == [f"clap {kind}"] and "fad" not in calls[0]

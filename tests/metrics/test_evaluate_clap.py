@@ -18,8 +18,12 @@ from nexus.models.audio.clap import Clap
 N = 6
 
 
-class Identity:
+class Identity(nn.Module):
     sample_rate = 24000
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
 
     def encode(self, waveform):
         return waveform
@@ -34,7 +38,7 @@ class Silence(Identity):
 
 
 class Knowing(Clap):
-    """Finds text i for sound i, or that of the sound after it; silence is like the last."""
+    """Finds text i for sound i, or that of the sound after it; silence is always like the same one."""
 
     def __init__(self, sounds, texts, off_by=0):
         nn.Module.__init__(self)
